@@ -1,0 +1,1 @@
+"""INT8 quantization for NPUs: what the notebooks and the tests of this course share."""

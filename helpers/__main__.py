@@ -1,0 +1,155 @@
+"""The same work without a notebook: `python -m helpers doctor | quantize | evaluate | fetch`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from . import assets, calibrate, qdq, session, vision
+
+METHODS = {
+    "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
+    "mse": calibrate.mse,
+    "entropy": calibrate.entropy,
+    "minmax": lambda h, dtype: calibrate.minmax(h),
+    "moving_average": lambda h, dtype: calibrate.moving_average(h),
+}
+
+
+def doctor(args) -> None:
+    """Say what this machine has and what it lacks, with the remedy."""
+    print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    pins = assets.DATA.parent / "constraints.txt"
+    tested = re.findall(r"^([\w.-]+)==([^\s;]+)", pins.read_text(encoding="utf-8"), re.M) if pins.is_file() else []
+    for name in ("numpy", "onnx", "onnxruntime", "onnxruntime-qnn", "jupyterlab", "ultralytics"):
+        try:
+            here = importlib.metadata.version(name)
+            pinned = [version for pin, version in tested if pin == name]
+            note = "" if here in pinned else f"  (tested with {' or '.join(pinned)})"
+        except importlib.metadata.PackageNotFoundError:
+            here, note = "not installed", "  (only export and training need it: extra `yolo`)" * (name == "ultralytics")
+        print(f"  {name:<16} {here}{note}")
+    for target, what in session.targets().items():
+        print(f"  target {target:<9} {what}")
+    if "htp" not in session.targets():
+        print("  target htp       not here; Linux x86_64 emulates it, Windows ARM64 has the NPU")
+    for what, find in {
+        "model yolov8n": lambda: assets.model("yolov8n"),
+        "coco128": lambda: assets.images("coco128"),
+    }.items():
+        try:
+            found = find()
+            print(f"  {what:<16} {found if isinstance(found, Path) else found[0].parent}")
+        except (FileNotFoundError, ImportError) as e:
+            print(f"  {what:<16} {e}")
+
+
+def quantize(args) -> None:
+    """FP32 ONNX in; out/fp32.onnx (head cut), out/int8.onnx (QDQ) and out/ranges.json."""
+    model, pictures = assets.model(args.model), assets.images(args.calibrate)[-args.limit :]
+    qdq.float_model(model)  # refuse before the long work
+    args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
+        fp32 = qdq.split_head(model, Path(work) / "fp32.onnx")
+        histograms = calibrate.observe(fp32, vision.Feeds(pictures, fp32))
+        ranges = {t: METHODS[args.method](h, args.activation) for t, h in histograms.items()}
+        int8 = qdq.quantize_model(fp32, Path(work) / "int8.onnx", ranges, activation=args.activation)
+        smaller = fp32.stat().st_size / int8.stat().st_size
+        record = {
+            "model": model.name,
+            "method": args.method,
+            "activation": args.activation,
+            "calibrated_on": [p.name for p in pictures],
+            "ranges": ranges,
+        }
+        (Path(work) / "ranges.json").write_text(json.dumps(record, indent=1))
+        args.output.mkdir(exist_ok=True)
+        for made in Path(work).iterdir():
+            os.replace(made, args.output / made.name)
+    print(f"{args.output}: {len(ranges)} ranges by {args.method} from {len(pictures)} pictures;", end=" ")
+    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx")
+
+
+def evaluate(args) -> None:
+    """The three-way table: FP32 on CPU, INT8 on CPU (graph as written), INT8 on the target."""
+    fp32, int8 = args.folder / "fp32.onnx", args.folder / "int8.onnx"
+    for needed in (fp32, int8):
+        if not needed.is_file():
+            raise FileNotFoundError(
+                f"{needed}: no such file; make it with `python -m helpers quantize … -o {args.folder}`."
+            )
+    pictures = assets.images(args.images)[: args.limit]
+    rows = [("FP32 CPU", fp32, "cpu"), ("INT8 CPU", int8, "cpu")]
+    if args.target == "htp":
+        placed = session.placement(session.load(int8, "htp"))  # fails before the long work where there is no HTP
+        rows.append(("INT8 HTP", int8, "htp"))
+    print(f"{len(pictures)} pictures of {args.images}")
+    print(f"{'':<10}{'AP50-95':>9}{'AP50':>9}")
+    for label, path, target in rows:
+        ap = vision.evaluate(path, pictures, target)
+        print(f"{label:<10}{ap['AP50-95']:>9.3f}{ap['AP50']:>9.3f}", flush=True)
+    if args.target == "htp":
+        print(f"{sum(p == session.QNN for p in placed.values())} of {len(placed)} nodes of the INT8 graph on HTP")
+        print(session.targets()["htp"])
+    record = args.folder / "ranges.json"
+    if record.is_file() and (seen := set(json.loads(record.read_text())["calibrated_on"]) & {p.name for p in pictures}):
+        print(f"note: {len(seen)} of these pictures also set the ranges; judge on others.")
+
+
+def fetch(args) -> None:
+    """Download yolov8n or coco128 into data/cache."""
+    print(assets.fetch(args.name))
+
+
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def main(argv=None) -> int:
+    """Run one command; 2 and one sentence on stderr where the input is bad.
+
+    >>> main(["quantize", "nowhere/model.onnx"])
+    2
+    """
+    parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for function in (doctor, quantize, evaluate, fetch):
+        command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(run=function)
+        if function is quantize:
+            command.add_argument("model", help="an ONNX file, or yolov8n")
+            command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
+            command.add_argument("--limit", type=positive, default=32, help="how many pictures, from the end (32)")
+            command.add_argument("--method", choices=METHODS, default="percentile")
+            command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
+            command.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write (out)")
+        elif function is evaluate:
+            command.add_argument("folder", type=Path, help="what quantize wrote")
+            command.add_argument("--images", default="validation", metavar="PICTURES", help="a folder, or coco128")
+            command.add_argument("--target", choices=["cpu", "htp"], default="cpu")
+            command.add_argument("--limit", type=positive, help="how many pictures, from the start (all)")
+        elif function is fetch:
+            command.add_argument("name", help="yolov8n or coco128")
+    args = parser.parse_args(argv)
+    try:
+        args.run(args)
+    except (ValueError, OSError, ImportError, RuntimeError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

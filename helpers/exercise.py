@@ -1,0 +1,66 @@
+"""Predict, check, reveal: the two questions that the notebooks ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: truthy when passed, and its repr is the sentence the learner reads."""
+
+    passed: bool
+    distance: float
+    text: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def guess(yours: float | None, truth: float, unit: str = "") -> Verdict:
+    """Set a prediction beside the measured value: |yours − truth|, in `unit`.
+
+    A guess cannot be wrong, so the verdict passes as soon as one was made. `None` means not made yet.
+
+    >>> guess(0.5, 0.375, "px")
+    You said 0.5 px, it is 0.375 px: 33 % too high.
+    """
+    unit = f" {unit}" if unit else ""
+    if yours is None:
+        return Verdict(False, float("inf"), f"No prediction yet; it is {truth:.4g}{unit}.")
+    gap = abs(yours - truth)
+    if gap == 0:
+        return Verdict(True, 0.0, f"You said {yours:.4g}{unit}: exactly right.")
+    side = "high" if yours > truth else "low"
+    if truth and abs(yours / truth) > 2:
+        how = f"{abs(yours / truth):.0f} times as much"
+    else:
+        how = f"{gap / abs(truth):.0%} too {side}".replace("%", " %") if truth else f"{gap:.4g}{unit} too {side}"
+    return Verdict(True, gap, f"You said {yours:.4g}{unit}, it is {truth:.4g}{unit}: {how}.")
+
+
+def check(yours, expected, atol: float = 0.0, hint: str = "") -> Verdict:
+    """Compare an answer with the expected one: max |yours − expected| ≤ atol, any shape that matches.
+
+    `None` (the unfilled exercise) and a wrong shape do not pass; the text says how far off the answer is.
+
+    >>> check(118, 128, hint="Z = round(qmin − rmin/S)")
+    Not yet: off by 10. Hint: Z = round(qmin − rmin/S)
+    >>> check([1, 2], [1, 2])
+    Right.
+    """
+    hint = f" Hint: {hint}" if hint else ""
+    if yours is None or yours is ...:
+        return Verdict(False, float("inf"), "Not tried yet: replace the `...` above." + hint)
+    a, b = np.asarray(yours, float), np.asarray(expected, float)
+    if a.shape != b.shape:
+        return Verdict(False, float("inf"), f"Not yet: your shape is {a.shape}, expected {b.shape}.{hint}")
+    distance = float(np.max(np.abs(a - b), initial=0.0))
+    if distance <= atol:
+        return Verdict(True, distance, "Right." if distance == 0 else f"Right, within {distance:.3g}.")
+    return Verdict(False, distance, f"Not yet: off by {distance:.4g}.{hint}")

@@ -1,0 +1,252 @@
+"""The QDQ graph as a contract: where the compiler may compute in integers, and with which scales."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from .affine import QParams
+
+ORT_TYPES = {
+    "uint8": "QUInt8",
+    "int8": "QInt8",
+    "uint16": "QUInt16",
+    "int16": "QInt16",
+    "uint4": "QUInt4",
+    "int4": "QInt4",
+}
+
+
+def read_model(path) -> onnx.ModelProto:
+    """Read an ONNX file whose inputs are all static; raises FileNotFoundError or ValueError otherwise.
+
+    >>> from helpers import assets
+    >>> read_model(assets.model()).graph.input[0].name
+    'images'
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the path of an ONNX model.")
+    try:
+        model = onnx.load(path)
+    except Exception:
+        model = onnx.ModelProto()
+    if not model.graph.node:
+        raise ValueError(f"{path}: not an ONNX model; give a file that was exported as .onnx.")
+    constants = {t.name for t in model.graph.initializer}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in constants and any(d.dim_value <= 0 for d in dims):
+            shape = "×".join(str(d.dim_value or d.dim_param or "?") for d in dims)
+            raise ValueError(
+                f"{path}: input '{value.name}' has a dynamic shape ({shape}), which the HTP cannot compile; "
+                "export it with fixed sizes, such as 1×3×640×640."
+            )
+    return model
+
+
+def save_model(model: onnx.ModelProto, path) -> Path:
+    """Check `model` and write it to `path` in one step, so that no half-written file is ever found there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        onnx.checker.check_model(model)
+        onnx.save(model, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether the graph carries QuantizeLinear or DequantizeLinear nodes."""
+    return any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node)
+
+
+def float_model(path) -> onnx.ModelProto:
+    model = read_model(path)
+    if is_quantized(model):
+        raise ValueError(f"{path}: already quantized (it has QDQ nodes); give the FP32 model that it was made from.")
+    return model
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return found
+
+
+def head_convs(model: onnx.ModelProto) -> list[str]:
+    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first.
+
+    Every path back from the outputs ends at a learned convolution. DFL's own only holds 0, 1, … 15:
+    it is walked through, and what lies behind it are the boxes. Raises ValueError where there is no such head.
+    """
+    producer = {name: node for node in model.graph.node for name in node.output}
+    constants = _constants(model)
+
+    def is_dfl(node):
+        weight = constants.get(node.input[1], np.zeros(2)).ravel()
+        return np.array_equal(weight, np.arange(weight.size))
+
+    def last_convs(names):
+        found, seen, todo = [], set(), list(names)
+        while todo:
+            node = producer.get(name := todo.pop(0))
+            if node is None or name in seen:
+                continue
+            seen.add(name)
+            if node.op_type == "Conv" and not is_dfl(node):
+                found.append(name)
+            else:
+                todo.extend(node.input)
+        return found
+
+    outputs = [o.name for o in model.graph.output]
+    dfl = [n.input[0] for n in model.graph.node if n.op_type == "Conv" and is_dfl(n)]
+    boxes = last_convs(dfl) if dfl else outputs[::2]  # without DFL: cut already, boxes and scores in turn
+    scores = [c for c in last_convs(outputs) if c not in boxes]
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    area = {
+        v.name: int(np.prod([d.dim_value for d in v.type.tensor_type.shape.dim[2:]]))
+        for v in (*inferred.value_info, *inferred.output)
+    }
+    pairs = list(zip(sorted(boxes, key=area.get), sorted(scores, key=area.get), strict=False))[::-1]
+    if not pairs or len(boxes) != len(scores) or any(area[b] != area[s] for b, s in pairs):
+        raise ValueError("no YOLOv8 detection head found; give a YOLOv8 model exported without NMS.")
+    return [name for pair in pairs for name in pair]
+
+
+def split_head(model_path, out) -> Path:
+    """Cut a YOLOv8 graph at its last convolutions, so that boxes and scores each keep a scale of their own.
+
+    The full graph ends in one Concat of boxes (0…640) and scores (0…1); under one 8-bit scale,
+    S = 640/255 ≈ 2.5, every score is below half a step and becomes 0. `vision` decodes outside of the graph.
+    Outputs: (box logits 1×64×H×W, class logits 1×classes×H×W) per stride, finest first.
+
+    Raises ValueError (no YOLOv8 head, dynamic input, not ONNX). Source: Ultralytics' `Detect` module;
+    Li et al., "Generalized Focal Loss", 2020 (DFL).
+
+    >>> import tempfile; from helpers import assets
+    >>> with tempfile.TemporaryDirectory() as d:
+    ...     len(read_model(split_head(assets.model(), Path(d) / "split.onnx")).graph.output)
+    6
+    """
+    model = read_model(model_path)
+    try:
+        outputs = head_convs(model)
+    except ValueError as e:
+        raise ValueError(f"{model_path}: {e}") from None
+    cut = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(
+        [i.name for i in model.graph.input], outputs
+    )
+    cut.metadata_props.extend(model.metadata_props)
+    return save_model(cut, out)
+
+
+def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_channel=True, a16=()) -> Path:
+    """Write the QDQ form of a float model: Q/DQ pairs on every activation, weights stored as integers.
+
+    x = S·(q − Z) with S, Z from `ranges`, {tensor: (rmin, rmax)}; weights symmetric (Z = 0), one scale per
+    output channel if `per_channel`; biases int32 at S = S_x·S_w. Tensors in `a16` get uint16 activations.
+
+    Raises ValueError (already quantized, a tensor without range, unknown dtype or tensor name).
+    Source: ONNX QuantizeLinear; the rewriting is ONNX Runtime's QDQQuantizer with its QNN configuration.
+
+    >>> import tempfile; from helpers import assets, calibrate, vision
+    >>> feeds = vision.Feeds(assets.images()[:1], assets.model())
+    >>> ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(assets.model(), feeds).items()}
+    >>> with tempfile.TemporaryDirectory() as d:
+    ...     qdq = quantize_model(assets.model(), Path(d) / "int8.onnx", ranges)
+    ...     list_qparams(qdq)["images"].dtype
+    'uint8'
+    """
+    # Imported here: it takes a second, and five where torch is installed.
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+
+    model = float_model(fp32)
+    for dtype in (activation, weight):
+        if dtype not in ORT_TYPES:
+            raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")
+    tensors = {o for n in model.graph.node for o in n.output} | {i.name for i in model.graph.input}
+    if unknown := [t for t in (*ranges, *a16) if t not in tensors]:
+        raise ValueError(f"{fp32}: has no tensor '{unknown[0]}'; ranges and a16 must name tensors of this model.")
+    for name, (lo, hi) in ranges.items():
+        if not (np.isfinite(lo) and np.isfinite(hi) and lo <= hi):
+            raise ValueError(f"range of tensor '{name}' is ({lo}, {hi}); give two finite numbers, rmin ≤ rmax.")
+
+    overrides = {t: [{"quant_type": QuantType.QUInt16}] for t in a16}
+    config = get_qnn_qdq_config(
+        model,
+        None,
+        activation_type=QuantType[ORT_TYPES[activation]],
+        weight_type=QuantType[ORT_TYPES[weight]],
+        per_channel=per_channel,
+        weight_symmetric=True,  # the default leaves INT4 weights asymmetric, which HTP runs silently wrong
+        init_overrides=overrides,
+    )
+    found = {t: TensorData(lowest=np.float32(lo), highest=np.float32(hi)) for t, (lo, hi) in ranges.items()}
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=config.per_channel,
+        reduce_range=False,
+        weight_qType=config.weight_type,
+        activation_qType=config.activation_type,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, found),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=config.op_types_to_quantize,
+        extra_options=config.extra_options,
+    )
+    try:
+        quantizer.quantize_model()
+    except ValueError as e:
+        if missing := re.search(r"not specified for param (\S+)\.", str(e)):
+            text = (
+                f"there is no range for tensor '{missing[1]}'; `calibrate.observe` this same model to get all of them."
+            )
+            raise ValueError(f"{fp32}: {text}") from None
+        raise
+    quantizer.model.topological_sort()
+    return save_model(quantizer.model.model, out)
+
+
+def list_qparams(model) -> dict[str, QParams]:
+    """The contract in numbers: {tensor of the float graph: QParams} for activations, weights and biases.
+
+    `model` is a path or a ModelProto. The scale is a float, or an array along `axis`, as stored in the graph.
+
+    >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
+    >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
+    >>> q = make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    >>> list_qparams(make_model(make_graph([q], "g", [], [], [s, z])))["x"].zero_point
+    3
+    """
+    model = model if isinstance(model, onnx.ModelProto) else read_model(model)
+    constants = _constants(model)
+    dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            name = node.input[0].removesuffix("_QuantizeLinear_Input")  # what ORT appends at graph outputs
+        elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            name = node.input[0].removesuffix("_quantized")
+        else:
+            continue
+        scale = constants[node.input[1]]
+        zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.int64)
+        if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
+            scale, zero = scale.reshape(()), zero.reshape(())
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
+        dtype = dtypes.get(node.input[2], "int32") if len(node.input) > 2 else "uint8"
+        found[name] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
+    return found

@@ -1,0 +1,246 @@
+"""Pictures in, boxes out, scores: what a detector needs around its graph."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm.auto import tqdm
+
+from . import session as _session
+
+
+def open_picture(path) -> Image.Image:
+    """Read a picture as RGB, turned as its EXIF tag says; raises FileNotFoundError or ValueError naming the file."""
+    if isinstance(path, Image.Image):
+        return path.convert("RGB")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such picture; check the path.")
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise ValueError(f"{path}: cannot be read as a picture; remove the file or replace it.") from None
+
+
+def letterbox(image, size: int = 640) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """Fit a picture into size × size, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
+
+    x is 1×3×size×size float32 in 0…1, RGB; a point of the picture sits at `gain·p + (left, top)` px in x.
+    Calibration and inference share this one function: another resize would be another distribution.
+    `image` is a path, a PIL image or an H×W×3 uint8 array.
+
+    >>> x, gain, pad = letterbox(Image.new("RGB", (100, 50)), 320)
+    >>> x.shape, gain, pad
+    ((1, 3, 320, 320), 3.2, (0, 80))
+    """
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image)
+    gain = min(size / image.width, size / image.height)
+    width, height = max(1, round(image.width * gain)), max(1, round(image.height * gain))
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (size - width) // 2, (size - height) // 2
+    canvas = Image.new("RGB", (size, size), (114, 114, 114))
+    canvas.paste(image, (left, top))
+    x = np.asarray(canvas, np.float32).transpose(2, 0, 1)[None] / np.float32(255)
+    return np.ascontiguousarray(x), gain, (left, top)
+
+
+class Feeds:
+    """Pictures as a re-iterable of `{input name: 1×3×S×S float32}`, read one at a time, so memory stays flat.
+
+    `model` (a path) sets the input's name and size; without it they are 'images' and 640, YOLOv8's own.
+    Raises ValueError (no pictures) at once and names an unreadable picture when it is reached.
+
+    >>> from helpers import assets
+    >>> feeds = Feeds(assets.images()[:2], assets.model())
+    >>> len(feeds), next(iter(feeds))["images"].shape
+    (2, (1, 3, 320, 320))
+    """
+
+    def __init__(self, paths, model=None):
+        self.paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        if not self.paths:
+            raise ValueError("no pictures were given; name a folder that holds .jpg or .png files.")
+        self.name, self.size = "images", 640
+        if model is not None:
+            first = _session.load(model).get_inputs()[0]
+            self.name, self.size = first.name, first.shape[-1]
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __iter__(self):
+        return ({self.name: letterbox(p, self.size)[0]} for p in self.paths)
+
+
+def decode(outputs, size: int, conf: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """YOLOv8's raw outputs to candidates above `conf`: `(xyxy px of the input, scores, classes)`.
+
+    Cut graphs give (1×4R×H×W, 1×C×H×W) per stride: a side's distance is Σ i·softmax(logits)_i · stride
+    (DFL; Li et al. 2020), a score is σ(logit). The whole graph gives one 1×(4+C)×N of boxes and scores.
+    """
+    boxes, scores, classes = [], [], []
+    if len(outputs) == 1:
+        cxcywh, probability = outputs[0][0, :4].T, outputs[0][0, 4:]
+        c, i = np.nonzero(probability > conf)
+        centre, half = cxcywh[i, :2], cxcywh[i, 2:] / 2
+        return np.concatenate([centre - half, centre + half], 1), probability[c, i], c
+    threshold = np.log(conf / (1 - conf)) if conf > 0 else -np.inf
+    for box, logit in zip(outputs[::2], outputs[1::2], strict=True):
+        stride = size / box.shape[-1]
+        c, y, x = np.nonzero(logit[0] > threshold)
+        sides = box[0][:, y, x].reshape(4, box.shape[1] // 4, len(c)).astype(np.float64)
+        sides = np.exp(sides - sides.max(1, keepdims=True))
+        ltrb = (sides * np.arange(sides.shape[1])[:, None]).sum(1) / sides.sum(1)
+        centre = np.stack([x, y], 1) + 0.5
+        boxes.append(np.concatenate([centre - ltrb[:2].T, centre + ltrb[2:].T], 1) * stride)
+        scores.append(1 / (1 + np.exp(-logit[0, c, y, x].astype(np.float64))))
+        classes.append(c)
+    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes `a` (…×4) and `b` (…×4), xyxy, broadcast against each other.
+
+    >>> float(box_iou(np.array([0, 0, 2, 2.0]), np.array([1, 0, 3, 2.0])).round(4))
+    0.3333
+    """
+    corner = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    overlap = np.clip(corner, 0, None).prod(-1)
+    area = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    return overlap / np.maximum(area - overlap, 1e-12)
+
+
+def nms(xyxy, scores, classes, iou: float = 0.7, max_det: int = 300) -> np.ndarray:
+    """Greedy class-wise non-maximum suppression: indices kept, best first; equal scores keep their order.
+
+    >>> nms(np.array([[0, 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9.0]]), np.array([.9, .8, .7]), np.array([0, 0, 1]))
+    array([0, 2])
+    """
+    order = np.argsort(-scores, kind="stable")
+    keep = []
+    while len(order) and len(keep) < max_det:
+        best, order = order[0], order[1:]
+        keep.append(best)
+        same = classes[order] == classes[best]
+        order = order[~(same & (box_iou(xyxy[order], xyxy[best]) > iou))]
+    return np.array(keep, int)
+
+
+class Detector:
+    """A YOLOv8 ONNX model (whole or cut; FP32 or QDQ) on one target, from picture to boxes.
+
+    `session.load` says what `target` and `options` may be and raises where they are not to be had.
+
+    >>> from helpers import assets
+    >>> xyxy, scores, classes = Detector(assets.model()).detect(assets.images()[0])
+    >>> xyxy.shape[1], len(scores) == len(classes)
+    (4, True)
+    """
+
+    def __init__(self, path, target: str = "cpu", **options):
+        self.path, self.target = Path(path), target
+        self.session = _session.load(path, target, **options)
+        first, meta = self.session.get_inputs()[0], self.session.get_modelmeta().custom_metadata_map
+        self.input, self.size = first.name, first.shape[-1]
+        self.names: dict[int, str] = ast.literal_eval(meta.get("names", "{}"))
+
+    def detect(self, image, conf: float = 0.25, iou: float = 0.7, max_det: int = 300):
+        """Boxes of one picture as `(xyxy in its own pixels, scores, classes)`, best first."""
+        image = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image)
+        x, gain, pad = letterbox(image, self.size)
+        xyxy, scores, classes = decode(self.session.run(None, {self.input: x}), self.size, conf)
+        kept = nms(xyxy, scores, classes, iou, max_det)
+        xyxy = (xyxy[kept] - np.tile(pad, 2)) / gain
+        return np.clip(xyxy, 0, np.tile(image.size, 2)), scores[kept], classes[kept]
+
+
+def labels(path) -> tuple[np.ndarray, np.ndarray]:
+    """The true `(xyxy px, classes)` of a picture, from the YOLO text file beside its folder (images/ → labels/).
+
+    No file means no objects. Raises FileNotFoundError if the labels' folder is not there.
+    """
+    path = Path(path)
+    parts = list(path.parts)
+    if "images" not in parts:
+        raise FileNotFoundError(f"{path}: has no labels; AP needs a folder images/ with labels/ beside it.")
+    parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    text = Path(*parts).with_suffix(".txt")
+    if not text.parent.is_dir():
+        raise FileNotFoundError(f"{text.parent}: no such folder of labels; AP needs it.")
+    rows = np.loadtxt(text, ndmin=2) if text.is_file() and text.stat().st_size else np.zeros((0, 5))
+    with Image.open(path) as image:
+        scale = np.tile(ImageOps.exif_transpose(image).size, 2)
+    centre, half = rows[:, 1:3], rows[:, 3:5] / 2
+    return np.concatenate([centre - half, centre + half], 1) * scale, rows[:, 0].astype(int)
+
+
+def average_precision(predictions, truths) -> dict[str, float]:
+    """COCO's average precision of detections: {"AP50-95", "AP50", "AP75"}, each in 0…1.
+
+    `predictions` holds `(xyxy px, scores, classes)` per picture, `truths` `(xyxy px, classes)`. At most 300
+    boxes a picture count, as Ultralytics has it (COCO's own limit is 100). Source: Lin et al., "Microsoft COCO", 2014.
+
+    >>> box = np.array([[10, 10, 60, 60.0]])
+    >>> average_precision([(box, np.array([0.9]), np.array([0]))], [(box, np.array([0]))])["AP50-95"]
+    1.0
+    """
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    def rows(pictures, with_scores):
+        for i, picture in enumerate(pictures):
+            xyxy, classes = np.asarray(picture[0], float).reshape(-1, 4), picture[-1]
+            for j, (x0, y0, x1, y1) in enumerate(xyxy.tolist()):
+                box = [x0, y0, x1 - x0, y1 - y0]
+                row = {"image_id": i, "category_id": int(classes[j]), "bbox": box, "area": box[2] * box[3]}
+                yield row | ({"score": float(picture[1][j])} if with_scores else {"iscrowd": 0})
+
+    truth = [row | {"id": k} for k, row in enumerate(rows(truths, False), 1)]
+    found = list(rows(predictions, True))
+    if not truth:
+        raise ValueError("the pictures have no labelled objects, so there is no AP; give pictures with labels.")
+    if not found:
+        return {"AP50-95": 0.0, "AP50": 0.0, "AP75": 0.0}
+    categories = sorted({row["category_id"] for row in truth + found})
+    reference = COCO(
+        {
+            "images": [{"id": i} for i in range(len(truths))],
+            "annotations": truth,
+            "categories": [{"id": c, "name": str(c)} for c in categories],
+        }
+    )
+    run = COCOeval_faster(reference, reference.loadRes(found), "bbox", print_function=lambda *a, **k: None)
+    run.params.maxDets = [1, 10, 300]
+    run.evaluate()
+    run.accumulate()
+    precision = run.eval["precision"][..., 0, -1]  # IoU × recall × class, all sizes, 300 boxes
+    per_iou = [float(p[p > -1].mean()) if (p > -1).any() else 0.0 for p in precision]
+    return {"AP50-95": float(np.mean(per_iou)), "AP50": per_iou[0], "AP75": per_iou[5]}
+
+
+def evaluate(path, pictures, target: str = "cpu", **options) -> dict[str, float]:
+    """AP of one model on labelled pictures: every box above 0.001 counts, IoU 0.7 in NMS, as COCO's tables do."""
+    detector = Detector(path, target, **options)
+    truths = [labels(p) for p in pictures]
+    bar = tqdm(pictures, desc=f"{detector.path.stem} on {target}", unit="picture", leave=False)
+    return average_precision([detector.detect(p, conf=0.001) for p in bar], truths)
+
+
+def match(reference, test, iou: float = 0.5) -> list[tuple[int, int]]:
+    """Pairs (i, j) of boxes of one class that overlap by at least `iou`, one to one, largest overlap first.
+
+    >>> boxes = np.array([[0, 0, 9, 9], [20, 20, 29, 29.0]])
+    >>> match((boxes, np.ones(2), np.zeros(2)), (boxes[1:], np.ones(1), np.zeros(1)))
+    [(1, 0)]
+    """
+    overlap = box_iou(reference[0][:, None], test[0][None])
+    overlap = np.where(reference[2][:, None] == test[2][None], overlap, 0)
+    pairs = []
+    while overlap.size and overlap.max() >= iou:
+        i, j = np.unravel_index(overlap.argmax(), overlap.shape)
+        pairs.append((int(i), int(j)))
+        overlap[i], overlap[:, j] = 0, 0
+    return pairs

@@ -1,0 +1,422 @@
+"""Histograms against exact rational arithmetic, range methods against slow transcriptions, observe against NumPy."""
+
+import math
+import multiprocessing
+import pickle
+import random
+import weakref
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from fractions import Fraction
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from helpers.affine import choose_qparams, qrange
+from helpers.calibrate import Histogram, entropy, expected_error, minmax, moving_average, mse, observe, percentile
+from helpers.error import split_error
+
+METHODS = (minmax, moving_average, percentile, mse, entropy)
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
+values = st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=40)
+
+
+def histogram(x, bins=2048):
+    return Histogram(bins).update(np.asarray(x, np.float32))
+
+
+def grid_by_definition(x, bins):
+    """(k, {index: count}) from the docstring's definition, in exact arithmetic."""
+    exact = [Fraction(v) for v in x]
+    for k in range(-126, 200):
+        index = [math.floor(v / Fraction(2) ** k) for v in exact]
+        if max(index) - min(index) < bins and max(abs(v) for v in exact) < Fraction(2) ** (k + 30):
+            return k, {i: index.count(i) for i in index}
+
+
+@given(values, st.sampled_from([2, 3, 16, 2048]), st.randoms(use_true_random=False))
+@example([-1.401298464324817e-45, 8192.0], 2, random.Random(0))  # −2^-149/w would round to −0 in float32
+def test_histogram_is_a_function_of_the_values_alone(x, bins, rnd):
+    k, counts = grid_by_definition(x, bins)
+    whole = histogram(x, bins)
+    np.testing.assert_array_equal(whole.edges, [math.ldexp(i, k) for i in range(min(counts), max(counts) + 2)])
+    np.testing.assert_array_equal(whole.counts, [counts.get(i, 0) for i in range(min(counts), max(counts) + 1)])
+    assert (whole.n, whole.min, whole.max) == (len(x), min(x), max(x))
+
+    rnd.shuffle(x)
+    streamed, parts = Histogram(bins), [Histogram(bins)]
+    while x:
+        take = rnd.randint(1, len(x))
+        batch, x = np.float32(x[:take]), x[take:]
+        streamed.update(batch)
+        parts.append(histogram(batch, bins))
+    while len(parts) > 1:  # any tree of additions
+        rnd.shuffle(parts)
+        parts.append(parts.pop() + parts.pop())
+    assert streamed == whole and parts[0] == whole
+
+
+@given(values, values, values)
+def test_addition_commutes_and_associates_with_its_log(x, y, z):
+    a, b, c = (Histogram(16).update(np.float32(v), feed=i) for i, v in zip((1, 0, 1), (x, y, z), strict=True))
+    assert a + b == b + a and (a + b).feeds == (b + a).feeds
+    assert (a + b) + c == a + (b + c) and ((a + b) + c).feeds == (a + (b + c)).feeds
+    assert len(a.counts) <= 16 and a == histogram(x, 16), "adding leaves its operands alone"
+
+
+@pytest.mark.parametrize("shift", [0, 5, -300])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
+def test_counts_agree_with_numpy_on_the_same_edges(dtype, shift):
+    x = (np.random.default_rng(0).standard_normal((3, 300, 301)) * 100 + shift).astype(dtype).transpose(2, 0, 1)
+    h = Histogram().update(x)
+    np.testing.assert_array_equal(h.counts, np.histogram(x, h.edges)[0])
+    assert h.counts.sum() == h.n == x.size and h.counts.dtype == np.int64
+    assert (h.min, h.max) == (x.min(), x.max()) and h.counts[0] and h.counts[-1]
+    if shift != -300:
+        assert 1024 <= len(h.counts) <= 2048
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 5.0, -3e38, 1e-45])
+def test_constant_tensor_has_one_bin_and_a_range(value):
+    h = histogram([value] * 7)
+    assert h.counts.tolist() == [7] and h.edges[0] <= np.float32(value) < h.edges[1]
+    assert minmax(h) == (np.float32(value),) * 2
+    for method in METHODS:
+        low, high = method(h)
+        assert math.isfinite(low) and low <= high and choose_qparams(low, high).scale > 0
+    assert "-0" not in repr(histogram([-0.0]))
+
+
+def test_non_finite_values_are_refused_and_change_nothing():
+    h = histogram([1, 2])
+    for bad in (np.nan, np.inf, -np.inf):
+        with pytest.raises(ValueError, match="tensor 'conv1' holds NaN or inf in feed 3"):
+            h.update(np.float32([9, bad]), "conv1", 3)
+    assert h == histogram([1, 2]) and len(h.feeds) == 1
+
+
+def test_histogram_knows_its_feeds_and_survives_a_pickle():
+    h = Histogram().update([1.0, -2.0], feed=4).update([7.0], feed=2).update([3.0], feed=9)
+    assert h.feeds == [(2, 7, 7), (4, -2, 1), (9, 3, 3)] and h.max_feed == 2
+    assert (h + Histogram().update([0.0, 9], feed=4)).feeds == [(2, 7, 7), (4, -2, 9), (9, 3, 3)]
+    again = pickle.loads(pickle.dumps(h))
+    assert again == h and again.feeds == h.feeds and again != histogram([1, -2, 7, 3.5])
+    assert "n=4, min=-2, max=7" in repr(h)
+
+
+def test_histograms_that_cannot_be_used_say_so():
+    with pytest.raises(ValueError, match="16 and 2048 bins do not add"):
+        Histogram(16) + Histogram()
+    with pytest.raises(ValueError, match="at least 2 bins"):
+        Histogram(1)
+    empty = Histogram().update(np.zeros((0, 3)))
+    assert empty + empty == Histogram() and empty + histogram([1]) == histogram([1])
+    for method in METHODS:
+        with pytest.raises(ValueError, match="histogram is empty"):
+            method(empty)
+
+
+def test_moving_average_follows_feed_order_not_update_order():
+    h = Histogram().update([0.0, 20], feed=1).update([-10.0, 10], feed=0).update([-20.0, 40], feed=2)
+    assert moving_average(h, 0.5) == (-12.5, 27.5)
+    assert moving_average(h, 0) == (-20, 40)
+    assert moving_average(h, 0.75) == pytest.approx((-10 * 0.5625 - 5, 10 * 0.5625 + 20 * 0.1875 + 10))
+    assert moving_average(h) == pytest.approx((-10 * 0.81 - 2, 10 * 0.81 + 20 * 0.09 + 4))
+
+
+@given(values, st.floats(0.001, 100), st.floats(0.001, 100))
+def test_percentile_is_monotone_and_inside_minmax(x, p, q):
+    h = histogram(x)
+    (low, high), (inner_low, inner_high) = percentile(h, max(p, q)), percentile(h, min(p, q))
+    slack = 1e-9 * (h.max - h.min)
+    assert h.min <= low <= inner_low + slack and inner_high - slack <= high <= h.max
+    assert percentile(h, 100) == minmax(h)
+
+
+def test_percentile_is_numpy_s_quantile_to_within_two_bins():
+    x = np.random.default_rng(1).standard_normal(200_000).astype(np.float32)
+    h = histogram(x)
+    width = h.edges[1] - h.edges[0]
+    for p in (50, 99, 99.9):
+        np.testing.assert_allclose(percentile(h, p), np.percentile(x, [(100 - p) / 2, (100 + p) / 2]), atol=2 * width)
+    for p in (0, -1, 100.1, math.nan):
+        with pytest.raises(ValueError, match="above 0 and up to 100"):
+            percentile(h, p)
+
+
+def samples(kind, n=40_000, seed=0):
+    x = np.random.default_rng(seed).standard_normal(n).astype(np.float32) * 3
+    return {"conv": x, "relu": np.maximum(x, 0), "silu": x / (1 + np.exp(-x)), "stuck": np.append(x, 1000)}[kind]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int4", "uint16"])
+@pytest.mark.parametrize("kind", ["conv", "relu", "silu"])
+def test_expected_error_is_the_error_of_the_values(kind, dtype):
+    x = samples(kind)
+    h = histogram(x)
+    for part in (1, 0.8, 0.3):
+        qp = choose_qparams(h.min * part, h.max * part, dtype)
+        clipping, rounding = split_error(x, qp)
+        width = h.edges[1] - h.edges[0]
+        # relu's exact zeros are without error, but their bin counts as spread over its width
+        assert expected_error(h, qp)[0] == pytest.approx(clipping, rel=0.03, abs=width**2 / 1e3)
+        assert expected_error(h, qp)[1] == pytest.approx(rounding, rel=0.03, abs=width**2 / 5)
+
+
+def test_expected_error_knows_where_the_values_end():
+    h = histogram(np.append(np.linspace(0, 6, 1000), np.full(1000, 6.0)))  # 6 opens its bin, which reaches to 6 + w
+    clipping, _ = expected_error(h, choose_qparams(0, 6))
+    assert clipping < 1e-9
+
+
+@settings(deadline=None, max_examples=60)
+@given(values, st.sampled_from(DTYPES))
+def test_mse_and_entropy_stay_inside_minmax_and_mse_is_never_worse(x, dtype):
+    h = histogram(x)
+    low, high = min(h.min, 0), max(h.max, 0)
+    for method in (mse, entropy):
+        a, b = method(h, dtype)
+        assert low <= a <= b <= high and math.isfinite(a - b)
+    if max(abs(h.min), abs(h.max)) > 1e-30:  # below, float32 scales run out of bits
+        whole, best = (sum(expected_error(h, choose_qparams(*r, dtype))) for r in ((low, high), mse(h, dtype)))
+        assert best <= whole
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int4"])
+@pytest.mark.parametrize("kind", ["conv", "relu", "silu", "stuck"])
+def test_mse_finds_what_a_dense_search_finds(kind, dtype):
+    h = histogram(samples(kind, 4000), 256)
+    parts = 2.0 ** -np.arange(0, 9, 0.1)
+    lows, highs = np.meshgrid(min(h.min, 0) * (parts if h.min < 0 else parts[:1]), h.max * parts)
+    errors = sum(expected_error(h, choose_qparams(lows.ravel(), highs.ravel(), dtype, axis=0)))
+    found = sum(expected_error(h, choose_qparams(*mse(h, dtype), dtype)))
+    assert found <= errors.min() * 1.02
+    assert found < errors[0] * (0.9 if dtype == "int4" and kind != "stuck" else 1.0001)
+
+
+def entropy_by_the_book(h, dtype):
+    """Migacz's loop, window by window and bin by bin; returns the range."""
+    h = h + Histogram(h.bins).update([0.0])
+    qmin, qmax = qrange(dtype)
+    levels, c, edges = qmax - qmin + 1, h.counts.tolist(), h.edges
+    zero = int(np.flatnonzero(edges == 0)[0]) if 0 in edges[:-1] else None
+    a, b, found = 0, len(c), []
+    while True:
+        if c[a] and c[b - 1] and b - a > 1:
+            p = np.array(c[a:b], float)
+            p[0] += sum(c[:a])
+            p[-1] += sum(c[b:])
+            p /= p.sum()
+            q, n = np.zeros(b - a), min(levels, b - a)
+            for level in range(n):
+                members = [i for i in range(level * (b - a) // n, (level + 1) * (b - a) // n) if c[a + i]]
+                for i in members:
+                    q[i] = sum(c[a + j] for j in members) / len(members)
+            q /= q.sum()
+            kl = sum(p[i] * math.log(p[i] / q[i]) for i in range(b - a) if p[i])
+            found.append((kl, a, b))
+        if b - a <= levels and c[a] and c[b - 1]:
+            break
+        if b - 1 > zero and (a == zero or c[b - 1] <= c[a]):
+            b -= 1
+        else:
+            a += 1
+    _, a, b = min(found, key=lambda f: f[0])
+    return max(edges[a], h.min), min(edges[b], h.max)
+
+
+@pytest.mark.parametrize("kind", ["conv", "relu", "silu", "stuck"])
+@pytest.mark.parametrize("seed", range(3))
+def test_entropy_is_the_paper_s_loop(kind, seed):
+    h = histogram(samples(kind, 3000, seed), 64)
+    assert entropy(h, "uint4") == entropy_by_the_book(h, "uint4")
+
+
+def test_entropy_cuts_the_tail_of_one_sided_data_and_gives_way_at_16_bits():
+    x = np.random.default_rng(0).exponential(1, 200_000)
+    h = histogram(x)
+    assert entropy(h)[0] == pytest.approx(0, abs=1e-3) and 0.3 * h.max < entropy(h)[1] < h.max
+    assert entropy(h, "uint16") == entropy(h, "int16") == minmax(h)
+    few = histogram([3, 4, 5])
+    assert entropy(few) == (0, 5), "zero is on every grid"
+
+
+def test_a_stuck_neuron_ruins_minmax_and_mse_heeds_it_as_far_as_it_is_one_in_n():
+    n = 3_000_000
+    h = histogram(np.append(samples("conv", n), 1000))
+    steps = {m.__name__: choose_qparams(*m(h)).scale for m in (minmax, percentile, entropy)}
+    assert steps["minmax"] > 3.9 and steps["percentile"] < 0.2 and steps["entropy"] < 0.2
+    # The least of (1000 − T)²/n + T²/(12·255²), the one value's clipping against everyone's rounding.
+    assert mse(h)[1] == pytest.approx(1000 * 12 * 255**2 / (n + 12 * 255**2), rel=0.03)
+    assert mse(h, "uint4")[1] < 10
+
+
+# observe
+
+TEXT = """<ir_version: 8, opset_import: ["": 17]>
+small (float[2,3] x, float[2,3] y, int64[1] i) => (float[2,3] out, float[1,3] row) <float[3] w = {1, -2, 0.5}> {
+  four = Constant <value = float {4}> ()
+  root = Sqrt (four)
+  prod = Mul (x, w)
+  size = Shape (prod)
+  gate = Sigmoid (prod)
+  mixed = Add (gate, y)
+  out = Mul (mixed, root)
+  row = Gather (out, i)
+}"""
+
+
+def save(text, path):
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return save(TEXT, tmp_path_factory.mktemp("observe") / "small.onnx")
+
+
+def feeds(n=20):
+    rng = np.random.default_rng(7)
+    return [
+        {"x": rng.standard_normal((2, 3), np.float32), "y": rng.random((2, 3), np.float32), "i": np.int64([k % 2])}
+        for k in range(n)
+    ]
+
+
+def by_hand(feed):
+    prod = feed["x"] * np.float32([1, -2, 0.5])
+    gate = 1 / (1 + np.exp(-prod))
+    out = (gate + feed["y"]) * 2
+    return feed | {"prod": prod, "gate": gate, "mixed": gate + feed["y"], "out": out, "row": out[feed["i"]]}
+
+
+def same(a, b):
+    return a == b and all(a[name].feeds == b[name].feeds for name in a)
+
+
+def test_observe_sees_every_activation_and_nothing_else(small):
+    given = feeds()
+    seen = observe(small, given)
+    assert list(seen) == ["x", "y", "prod", "gate", "mixed", "out", "row"], "no weights, constants, integers"
+    for name, h in seen.items():
+        truth = [by_hand(f)[name] for f in given]
+        assert h.n == sum(t.size for t in truth) and [f for f, _, _ in h.feeds] == list(range(len(given)))
+        np.testing.assert_allclose(h.feeds, [(k, t.min(), t.max()) for k, t in enumerate(truth)], rtol=1e-5)
+        if name in ("x", "y", "prod"):  # sigmoid's last bit is ONNX Runtime's own
+            assert h == Histogram().update(np.stack(truth))
+    assert list(observe(str(small), (f for f in given), ["gate", "y"])) == ["y", "gate"]
+    assert observe(small, given, ["y"])["y"] == seen["y"]
+
+
+def test_shards_give_what_one_process_gives(small):
+    whole = observe(small, feeds())
+    with ThreadPoolExecutor(3) as threads:
+        assert same(observe(small, iter(feeds()), executor=threads), whole)
+        assert list(observe(small, feeds(), ["out"], threads)) == ["out"]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        assert same(observe(small, feeds(), executor=processes), whole)
+
+
+def test_two_runs_merge_into_one(small):
+    a, b, whole = (observe(small, f) for f in (feeds()[:7], feeds()[7:], feeds()))
+    assert {name: a[name] + b[name] for name in a} == whole
+
+
+def test_feeds_stream_and_memory_is_let_go(small, monkeypatch):
+    update, seen, activations = Histogram.update, [], []
+
+    def spy(self, x, name, feed):
+        (seen if name == "x" else activations if name in ("gate", "out") else []).append(weakref.ref(x))
+        return update(self, x, name, feed)
+
+    def stream():
+        for feed in feeds(10):
+            assert sum(r() is not None for r in seen) <= 1, "only the feed before may still be held"
+            assert not any(r() is not None for r in activations), "and none of its activations"
+            yield feed | {"x": feed["x"].copy()}
+
+    monkeypatch.setattr(Histogram, "update", spy)
+
+    assert observe(small, stream())["x"].n == 60
+
+
+def test_interrupt_keeps_whole_feeds(small, monkeypatch):
+    update, calls = Histogram.update, []
+
+    def stop_in_the_third_feed(self, *args):
+        calls.append(args)
+        if len(calls) == 2 * 7 + 3:
+            raise KeyboardInterrupt
+        return update(self, *args)
+
+    monkeypatch.setattr(Histogram, "update", stop_in_the_third_feed)
+    with pytest.warns(UserWarning, match="interrupted: these histograms hold 2 feeds only"):
+        seen = observe(small, feeds())
+    monkeypatch.undo()
+    assert same(seen, observe(small, feeds()[:2]))
+
+    def at_once():
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        observe(small, at_once())
+
+
+def changed(**new):
+    return [*feeds(2), feeds(1)[0] | new]
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ([], "there are no feeds"),
+        (iter([]), "there are no feeds"),
+        (changed(z=0), r"feed 2: .*expects .*\['i', 'x', 'y'\], got \['i', 'x', 'y', 'z'\]"),
+        ([{"x": feeds(1)[0]["x"]}], r"feed 0: .*got \['x'\]"),
+        (feeds(1)[0], "feed 0: .*got str"),
+        (
+            changed(x=np.zeros((2, 4), np.float32)),
+            r"feed 2: input 'x' expects .* \[2, 3\], got float32 of .*\[2, 4\]",
+        ),
+        (changed(y=np.zeros((2, 3))), "feed 2: input 'y' expects float32 .*got float64"),
+        (changed(i=np.int32([0])), "input 'i' expects int64 .*got int32"),
+        (changed(y=np.full((2, 3), np.nan, np.float32)), "tensor 'y' holds NaN or inf in feed 2"),
+        (changed(x=np.full((2, 3), 3e38, np.float32)), "tensor 'prod' holds NaN or inf in feed 2"),
+    ],
+)
+def test_bad_feeds_are_named(small, bad, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        observe(small, bad)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_s_complaint_counts_feeds_from_the_start(small):
+    bad = feeds(12)
+    bad[10]["y"] = np.full((2, 3), np.inf, np.float32)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="tensor 'y' holds NaN or inf in feed 10"):
+        observe(small, bad, executor=threads)
+
+
+def test_bad_models_and_tensor_names_are_named(small, tmp_path):
+    for name in ("gates", "w", "size"):  # unknown, a weight, an integer tensor
+        with pytest.raises(ValueError, match=f"small.onnx: has no float activation '{name}'"):
+            observe(small, feeds(), [name])
+    with pytest.raises(ValueError, match=r"nearest names are.*'gate'"):
+        observe(small, feeds(), ["gates"])
+    dynamic = save(TEXT.replace("float[2,3] x", "float[N,3] x"), tmp_path / "dynamic.onnx")
+    with pytest.raises(ValueError, match=r"dynamic.onnx: input 'x' has the dynamic shape \['N', 3\]"):
+        observe(dynamic, feeds())
+    unnamed = onnx.load(small)
+    unnamed.graph.input[0].type.tensor_type.shape.dim[0].Clear()
+    onnx.save(unnamed, dynamic)
+    with pytest.raises(ValueError, match=r"dynamic shape \['\?', 3\]"):
+        observe(dynamic, feeds())
+    (tmp_path / "broken.onnx").write_bytes(b"not a model at all")
+    with pytest.raises(ValueError, match=r"broken\.onnx: is not an ONNX model"):
+        observe(tmp_path / "broken.onnx", feeds())
+    with pytest.raises(FileNotFoundError, match=r"missing\.onnx"):
+        observe(tmp_path / "missing.onnx", feeds())

@@ -1,0 +1,86 @@
+"""The command line: the main job end to end, and bad input as one sentence with exit code 2."""
+
+import json
+import shutil
+
+import onnx
+import pytest
+from conftest import needs_htp
+
+from helpers import assets
+from helpers.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def out(work):
+    assert main(["quantize", str(assets.model()), "--limit", "16", "-o", str(work / "out")]) == 0
+    return work / "out"
+
+
+def test_quantize_writes_both_graphs_and_the_ranges(out):
+    assert sorted(p.name for p in out.iterdir()) == ["fp32.onnx", "int8.onnx", "ranges.json"]
+    record = json.loads((out / "ranges.json").read_text())
+    assert record["calibrated_on"] == [p.name for p in assets.images()[-16:]]
+    assert record["ranges"]["images"] == [pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05)]
+
+
+@needs_htp
+def test_evaluate_ends_with_the_three_way_table(out, capsys):
+    assert main(["evaluate", str(out), "--target", "htp", "--limit", "16"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = {line[:8]: [float(v) for v in line.split()[2:]] for line in lines if line.startswith(("FP32", "INT8"))}
+    assert set(table) == {"FP32 CPU", "INT8 CPU", "INT8 HTP"}
+    assert all(table["FP32 CPU"][0] - ap < 0.06 and ap50 >= ap for ap, ap50 in table.values())
+    count, _, total, *_ = next(line for line in lines if line.endswith("on HTP")).split()
+    assert count == total and int(total) > 100
+
+
+def test_doctor_names_the_target_and_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setenv(assets.VARIABLE, "")
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "target cpu" in text and "target htp" in text and "fetch yolov8n" in text
+
+
+def bad(tmp_path, case, int8):
+    for name in ("empty", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "picture.jpg").write_bytes(b"no picture")
+    (tmp_path / "text.onnx").write_text("no model")
+    dynamic = onnx.load(assets.model())
+    dynamic.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(dynamic, tmp_path / "dynamic.onnx")
+    shutil.copy(int8, tmp_path / "int8.onnx")
+    model = str(assets.model())
+    return {
+        "no file": (["quantize", "nowhere.onnx"], "nowhere.onnx"),
+        "not ONNX": (["quantize", str(tmp_path / "text.onnx")], "text.onnx: not an ONNX model"),
+        "dynamic": (["quantize", str(tmp_path / "dynamic.onnx")], "'images' has a dynamic shape (1×3×height×320)"),
+        "no pictures": (["quantize", model, "--calibrate", str(tmp_path / "empty")], "empty: holds no pictures"),
+        "no folder": (["quantize", model, "--calibrate", "nowhere"], "nowhere"),
+        "broken": (["quantize", model, "--calibrate", str(tmp_path / "broken")], "picture.jpg: cannot be read"),
+        "QDQ for FP32": (["quantize", str(tmp_path / "int8.onnx")], "int8.onnx: already quantized"),
+        "no out": (["evaluate", str(tmp_path / "nowhere")], "helpers quantize"),
+    }[case]
+
+
+@pytest.mark.parametrize(
+    "case", ["no file", "not ONNX", "dynamic", "no pictures", "no folder", "broken", "QDQ for FP32", "no out"]
+)
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(case, int8, tmp_path, capsys):
+    argv, message = bad(tmp_path, case, int8)
+    if argv[0] == "quantize":
+        argv += ["-o", str(tmp_path / "made" / "out")]
+    assert main(argv) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert message in error and error.startswith("error: ") and "Traceback" not in error
+    assert not list((tmp_path / "made").rglob("*"))
+
+
+def test_a_failed_run_keeps_what_an_earlier_one_made(out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    (tmp_path / "x.jpg").write_bytes(b"no picture")
+    again = ["quantize", str(assets.model()), "--calibrate", str(tmp_path / "x.jpg"), "-o", str(tmp_path / "out")]
+    assert main(again) == 2
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before

@@ -1,0 +1,63 @@
+"""Every notebook runs from top to bottom, on data/ and on the real assets, and is committed clean."""
+
+import ast
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import assets
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def run(path, tmp_path, **env):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbmake", str(path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", timeout=90, env=os.environ | env, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@each
+def test_runs_on_data(path, tmp_path):
+    run(path, tmp_path, **{assets.VARIABLE: ""})
+
+
+@each
+def test_runs_on_the_real_assets(path, tmp_path):
+    source = path.read_text(encoding="utf-8")
+    if "assets.course()" not in source:
+        pytest.skip("uses data/ alone")
+    if assets.course()[0] == assets.model():
+        pytest.skip(f"no real assets: set {assets.VARIABLE}, and for a .pt install the extra yolo")
+    run(path, tmp_path)
+
+
+@each
+def test_is_committed_clean(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.execution_count is None
+            for output in cell.outputs:
+                assert list(output.get("data", {})) == ["image/png"], "only pictures are kept"
+                assert len(base64.b64decode(output.data["image/png"])) < 150_000
+    assert any(c.get("outputs") for c in notebook.cells), "GitHub has no kernel: keep at least one picture"
+
+
+@each
+def test_cells_are_short_and_end_in_a_value(path):
+    for k, cell in enumerate(nbformat.read(path, 4).cells):
+        if cell.cell_type == "code":
+            lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
+            assert len(lines) <= 7, f"cell {k} has {len(lines)} lines; move it to helpers"
+            last = ast.parse(cell.source).body[-1]
+            assert isinstance(last, ast.Expr | ast.Assert | ast.ImportFrom | ast.Import), f"cell {k} shows nothing"

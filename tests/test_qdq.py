@@ -1,0 +1,104 @@
+"""The QDQ graph: the head cut, true 8 bits everywhere, our ranges in, and the QParams read back."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from helpers import affine, assets, qdq, session, vision
+
+
+def test_the_cut_head_gives_boxes_and_scores_per_stride_and_changes_no_detection(cut):
+    shapes = [tuple(o.shape) for o in session.load(cut).get_outputs()]
+    classes = shapes[1][1]
+    assert shapes == [s for n in (40, 20, 10) for s in ((1, 64, n, n), (1, classes, n, n))]
+    picture = assets.images("validation")[0]
+    whole, parts = (vision.Detector(m).detect(picture) for m in (assets.model(), cut))
+    assert len(whole[0]) and len(whole[0]) == len(parts[0])
+    np.testing.assert_allclose(parts[0], whole[0], atol=0.01)
+    np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)
+    np.testing.assert_array_equal(parts[2], whole[2])
+
+
+def test_cutting_twice_changes_nothing(cut, tmp_path):
+    again = qdq.read_model(qdq.split_head(cut, tmp_path / "again.onnx"))
+    assert [o.name for o in again.graph.output] == [o.name for o in qdq.read_model(cut).graph.output]
+
+
+def test_every_activation_is_8_bits_and_every_weight_is_stored_as_int8_per_channel(cut, int8):
+    params, graph = qdq.list_qparams(int8), qdq.read_model(cut).graph
+    weights = {n.input[1] for n in graph.node if n.op_type == "Conv"}
+    biases = {n.input[2] for n in graph.node if n.op_type == "Conv"}
+    activations = {o for n in graph.node for o in n.output} | {i.name for i in graph.input}
+    assert {params[w].dtype for w in weights} == {"int8"} and {params[w].axis for w in weights} == {0}
+    assert all(np.all(params[w].zero_point == 0) for w in weights)
+    assert {params[t].dtype for t in activations & params.keys()} == {"uint8"}
+    assert params.keys() - weights - biases <= activations
+    stored = {t.name: t.data_type for t in onnx.load(int8).graph.initializer}
+    assert all(stored[w + "_quantized"] == TensorProto.INT8 for w in weights)
+    assert int8.stat().st_size < cut.stat().st_size / 2.5
+
+
+def test_our_ranges_are_what_the_graph_holds(int8, ranges):
+    params = qdq.list_qparams(int8)
+    tensor = "images"
+    expected = affine.choose_qparams(*ranges[tensor])
+    assert params[tensor].zero_point == expected.zero_point
+    assert params[tensor].scale == pytest.approx(expected.scale, rel=1e-6)
+
+
+def test_a16_gives_the_named_tensor_16_bits_and_no_other(cut, ranges, tmp_path):
+    tensor = next(n.output[0] for n in qdq.read_model(cut).graph.node if n.op_type == "Concat")
+    params = qdq.list_qparams(qdq.quantize_model(cut, tmp_path / "a16.onnx", ranges, a16=[tensor]))
+    assert params[tensor].dtype == "uint16"
+    assert sum(p.dtype == "uint16" for p in params.values()) <= 6  # with the converted copies of its neighbours
+
+
+def test_per_tensor_weights_have_one_scale(cut, ranges, tmp_path):
+    params = qdq.list_qparams(qdq.quantize_model(cut, tmp_path / "pt.onnx", ranges, per_channel=False))
+    assert all(p.axis is None for p in params.values())
+
+
+def test_the_whole_head_makes_every_score_zero(work):
+    """The failure that the cut repairs: one 8-bit scale over boxes and scores leaves no score above half a step."""
+    from helpers import calibrate
+
+    feeds = vision.Feeds(assets.images("calibration")[:2], assets.model())
+    found = {t: calibrate.minmax(h) for t, h in calibrate.observe(assets.model(), feeds).items()}
+    whole = qdq.quantize_model(assets.model(), work / "whole.onnx", found)
+    output = session.load(whole).run(None, next(iter(feeds)))[0]
+    assert output[0, 4:].max() == 0.0
+    assert output[0, :4].max() > 100
+
+
+def conv_model(path, shape=(1, 3, 8, 8), op="Conv"):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    w = numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "w")
+    node = helper.make_node(op, ["x", "w"] if op == "Conv" else ["x"], ["y"])
+    graph = helper.make_graph([node], "g", [x], [y], [w] if op == "Conv" else [])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, int8, cut, ranges):
+    (tmp_path / "text.onnx").write_text("no model")
+    tensor = next(iter(ranges))
+    cases = [
+        (lambda out: qdq.split_head(tmp_path / "nowhere.onnx", out), "nowhere.onnx: no such file"),
+        (lambda out: qdq.split_head(tmp_path / "text.onnx", out), "text.onnx: not an ONNX model"),
+        (lambda out: qdq.split_head(conv_model(tmp_path / "relu.onnx", op="Relu"), out), "relu.onnx: no YOLOv8"),
+        (lambda out: qdq.split_head(conv_model(tmp_path / "dyn.onnx", (1, 3, "h", 8)), out), "'x' has a dynamic"),
+        (lambda out: qdq.quantize_model(int8, out, ranges), "int8.onnx: already quantized"),
+        (lambda out: qdq.quantize_model(cut, out, ranges, activation="float8"), "dtype 'float8' is unknown"),
+        (lambda out: qdq.quantize_model(cut, out, {**ranges, "ghost": (0, 1)}), "has no tensor 'ghost'"),
+        (lambda out: qdq.quantize_model(cut, out, {**ranges, tensor: (0, np.nan)}), "range of tensor"),
+        (lambda out: qdq.quantize_model(cut, out, {**ranges, tensor: (1, 0)}), "rmin ≤ rmax"),
+        (lambda out: qdq.quantize_model(cut, out, {}), "no range for tensor"),
+    ]
+    for k, (call, message) in enumerate(cases):
+        folder = tmp_path / f"case{k}"
+        with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+            call(folder / "out.onnx")
+        assert "\n" not in str(caught.value)
+        assert not folder.exists() or not list(folder.iterdir())

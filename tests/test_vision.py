@@ -1,0 +1,105 @@
+"""Pictures in, boxes out: geometry against arithmetic done by hand, AP against COCO's own rules."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from helpers import assets, vision
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([64, 320]))
+def test_letterbox_keeps_the_aspect_and_its_gain_and_pad_lead_back(width, height, size):
+    x, gain, (left, top) = vision.letterbox(Image.new("RGB", (width, height), "white"), size)
+    assert x.shape == (1, 3, size, size) and x.dtype == np.float32
+    white = np.argwhere(x[0, 0] == 1)
+    (y0, x0), (y1, x1) = white.min(0), white.max(0) + 1
+    assert (x0, y0) == (left, top)
+    assert abs((x1 - x0) / gain - width) <= max(1, 1 / gain) and abs((y1 - y0) / gain - height) <= max(1, 1 / gain)
+    assert max(x1 - x0, y1 - y0) == size
+
+
+def test_letterbox_pads_with_grey_and_leaves_a_fitting_picture_alone():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    np.testing.assert_array_equal((vision.letterbox(noise, 64)[0][0] * 255).round(), noise.transpose(2, 0, 1))
+    assert vision.letterbox(noise[:32], 64)[0][0, 0, 0, 0] == np.float32(114 / 255)
+
+
+def test_decode_places_a_box_where_dfl_says():
+    box, score = np.full((1, 64, 4, 4), -50.0, np.float32), np.full((1, 2, 4, 4), -9.0, np.float32)
+    for side, bin_ in enumerate((1, 2, 1, 3)):  # left, top, right, bottom in strides
+        box[0, side * 16 + bin_, 2, 1] = 50
+    score[0, 1, 2, 1] = 0  # class 1 at column 1, row 2
+    xyxy, scores, classes = vision.decode([box, score], 32, 0.25)
+    np.testing.assert_allclose(xyxy, [[(1.5 - 1) * 8, (2.5 - 2) * 8, (1.5 + 1) * 8, (2.5 + 3) * 8]])
+    assert scores == [0.5] and classes == [1]
+
+
+def test_dfl_is_an_expectation_not_an_argmax():
+    box, score = np.full((1, 64, 1, 1), -50.0, np.float32), np.zeros((1, 1, 1, 1), np.float32)
+    box[0, [0, 3, 16, 32, 48]] = 50  # the left side is half at 0, half at 3
+    assert vision.decode([box, score], 8, 0.1)[0][0, 0] == pytest.approx((0.5 - 1.5) * 8)
+
+
+def slow_nms(xyxy, scores, classes, iou):
+    kept = []
+    for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+        if all(classes[i] != classes[j] or vision.box_iou(xyxy[i], xyxy[j]) <= iou for j in kept):
+            kept.append(i)
+    return kept
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.floats(0.1, 0.9))
+def test_nms_equals_the_definition(seed, n, iou):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 20, (n, 2))
+    boxes = np.concatenate([low, low + rng.uniform(1, 20, (n, 2))], 1)
+    scores, classes = rng.integers(0, 8, n) / 8, rng.integers(0, 3, n)
+    assert vision.nms(boxes, scores, classes, iou).tolist() == slow_nms(boxes, scores, classes, iou)
+    assert len(vision.nms(boxes, scores, classes, iou, max_det=3)) <= 3
+
+
+def test_ap_by_hand():
+    box, far = np.array([[0, 0, 100, 100.0]]), np.array([[200, 200, 300, 300.0]])
+    shifted = box - np.array([0, 0, 0, 26])  # IoU 0.74: right at 0.50 … 0.70, five of ten thresholds
+    truth = [(box, np.array([0]))]
+    assert vision.average_precision([(shifted, np.ones(1), np.zeros(1, int))], truth)["AP50-95"] == pytest.approx(0.5)
+    assert vision.average_precision([(box, np.ones(1), np.ones(1, int))], truth)["AP50"] == 0  # another class
+    two = (np.concatenate([far, box]), np.array([0.9, 0.8]), np.zeros(2, int))  # a false alarm ranked first
+    assert vision.average_precision([two], truth)["AP50"] == pytest.approx(0.5)
+    assert vision.average_precision([(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))], truth)["AP50"] == 0
+
+
+def test_the_course_model_detects_what_is_there():
+    ap = vision.evaluate(assets.model(), assets.images("validation")[:32])
+    assert ap["AP50-95"] > 0.75 and ap["AP50"] > ap["AP50-95"]
+
+
+def test_feeds_can_be_read_twice_and_hold_one_picture_at_a_time():
+    feeds = vision.Feeds(assets.images()[:3], assets.model())
+    first, second = [f["images"].sum() for f in feeds], [f["images"].sum() for f in feeds]
+    assert first == second and len(set(first)) == 3
+
+
+def test_detect_gives_pixels_of_the_picture_itself():
+    picture = Image.open(assets.images("validation")[0])
+    small = vision.Detector(assets.model()).detect(picture)[0]
+    large = vision.Detector(assets.model()).detect(picture.resize((640, 640), Image.Resampling.BICUBIC))[0]
+    assert np.abs(large[0] / 2 - small[0]).max() < 4
+
+
+def test_bad_pictures_are_named(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    with pytest.raises(ValueError, match=r"broken\.jpg: cannot be read as a picture"):
+        next(iter(vision.Feeds([tmp_path / "broken.jpg"])))
+    whole = assets.images()[0].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.jpg: cannot be read as a picture"):
+        vision.open_picture(tmp_path / "cut.jpg")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg: no such picture"):
+        vision.open_picture(tmp_path / "nowhere.jpg")
+    with pytest.raises(ValueError, match="no pictures were given"):
+        vision.Feeds([])
+    with pytest.raises(FileNotFoundError, match="has no labels"):
+        vision.labels(tmp_path / "cut.jpg")
