@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import assets, calibrate, qdq, session, vision
+from . import assets, calibrate, graph, qdq, session, vision
 
 METHODS = {
     "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
@@ -54,7 +54,7 @@ def doctor(args) -> None:
 def quantize(args) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), out/int8.onnx (QDQ) and out/ranges.json."""
     model, pictures = assets.model(args.model), assets.images(args.calibrate)[-args.limit :]
-    qdq.float_model(model)  # refuse before the long work
+    graph.float_model(model)  # refuse before the long work
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
         fp32 = qdq.split_head(model, Path(work) / "fp32.onnx")

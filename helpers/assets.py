@@ -41,7 +41,7 @@ def _digest(paths) -> str:
 
 def _missing(name: str, what: str, serves: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"{what} '{name}' is neither a path nor in {VARIABLE}'s folder nor in {CACHE.name}/; "
+        f"{what} '{name}' is neither a path nor in {VARIABLE}'s folder nor in data/cache; "
         f"set {VARIABLE} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
         f"meanwhile {serves} serves."
     )

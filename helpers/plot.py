@@ -44,7 +44,7 @@ def detections(picture, results: dict, names: dict, conf: float = 0.25) -> Figur
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=ORANGE, lw=1.5, path_effects=halo))
             text = f"{names.get(int(c), c)} {score:.2f}"
             ax.text(x0, max(y0 - 3, 8), text, color="white", fontsize=8, va="bottom", clip_on=True, path_effects=halo)
-    first, *_, last = shown
+    first, last = next(iter(shown)), next(reversed(shown))
     found = len(vision.match(shown[first], shown[last]))
     fig.suptitle(f"{last} finds {found} of the {len(shown[first][0])} boxes of {first}", fontsize=11)
     return fig

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from .affine import QParams
+from .graph import constants, float_model, read_model, save_model
 
 ORT_TYPES = {
     "uint8": "QUInt8",
@@ -22,68 +21,6 @@ ORT_TYPES = {
 }
 
 
-def read_model(path) -> onnx.ModelProto:
-    """Read an ONNX file whose inputs are all static; raises FileNotFoundError or ValueError otherwise.
-
-    >>> from helpers import assets
-    >>> read_model(assets.model()).graph.input[0].name
-    'images'
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give the path of an ONNX model.")
-    try:
-        model = onnx.load(path)
-    except Exception:
-        model = onnx.ModelProto()
-    if not model.graph.node:
-        raise ValueError(f"{path}: not an ONNX model; give a file that was exported as .onnx.")
-    constants = {t.name for t in model.graph.initializer}
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if value.name not in constants and any(d.dim_value <= 0 for d in dims):
-            shape = "×".join(str(d.dim_value or d.dim_param or "?") for d in dims)
-            raise ValueError(
-                f"{path}: input '{value.name}' has a dynamic shape ({shape}), which the HTP cannot compile; "
-                "export it with fixed sizes, such as 1×3×640×640."
-            )
-    return model
-
-
-def save_model(model: onnx.ModelProto, path) -> Path:
-    """Check `model` and write it to `path` in one step, so that no half-written file is ever found there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        onnx.checker.check_model(model)
-        onnx.save(model, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether the graph carries QuantizeLinear or DequantizeLinear nodes."""
-    return any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node)
-
-
-def float_model(path) -> onnx.ModelProto:
-    model = read_model(path)
-    if is_quantized(model):
-        raise ValueError(f"{path}: already quantized (it has QDQ nodes); give the FP32 model that it was made from.")
-    return model
-
-
-def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
-
-
 def head_convs(model: onnx.ModelProto) -> list[str]:
     """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first.
 
@@ -91,10 +28,10 @@ def head_convs(model: onnx.ModelProto) -> list[str]:
     it is walked through, and what lies behind it are the boxes. Raises ValueError where there is no such head.
     """
     producer = {name: node for node in model.graph.node for name in node.output}
-    constants = _constants(model)
+    stored = constants(model)
 
     def is_dfl(node):
-        weight = constants.get(node.input[1], np.zeros(2)).ravel()
+        weight = stored.get(node.input[1], np.zeros(2)).ravel()
         return np.array_equal(weight, np.arange(weight.size))
 
     def last_convs(names):
@@ -232,18 +169,18 @@ def list_qparams(model) -> dict[str, QParams]:
     3
     """
     model = model if isinstance(model, onnx.ModelProto) else read_model(model)
-    constants = _constants(model)
+    stored = constants(model)
     dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in model.graph.initializer}
     found = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             name = node.input[0].removesuffix("_QuantizeLinear_Input")  # what ORT appends at graph outputs
-        elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
+        elif node.op_type == "DequantizeLinear" and node.input[0] in stored:
             name = node.input[0].removesuffix("_quantized")
         else:
             continue
-        scale = constants[node.input[1]]
-        zero = constants[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.int64)
+        scale = stored[node.input[1]]
+        zero = stored[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.int64)
         if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
             scale, zero = scale.reshape(()), zero.reshape(())
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
