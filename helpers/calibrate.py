@@ -13,10 +13,10 @@ from itertools import islice, repeat
 import numpy as np
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError
 from tqdm.auto import tqdm
 
 from .affine import choose_qparams, qrange
+from .graph import read_model
 
 _FINEST = -126  # w ≥ 2^-126, float32's smallest normal number
 _INDEX_BITS = 30  # |x|/w < 2^30, so an index fits int32 even for a constant tensor
@@ -206,10 +206,7 @@ def _per_feed(model_path, feeds, tensors, start: int = 0):
 
 def _all_outputs(model_path, tensors):
     """(session, {input: (shape, dtype)}, activation names): every activation made a graph output."""
-    try:
-        graph = (model := onnx.load(model_path)).graph
-    except DecodeError:
-        raise ValueError(f"{model_path}: is not an ONNX model; export it again.") from None
+    graph = (model := read_model(model_path)).graph
     constant, produced = {i.name for i in graph.initializer}, []
     given = [i for i in graph.input if i.name not in constant]
     for node in graph.node:
@@ -227,12 +224,7 @@ def _all_outputs(model_path, tensors):
     inputs = {}
     for i in given:
         kind = i.type.tensor_type
-        shape = [d.dim_value or d.dim_param or "?" for d in kind.shape.dim]
-        if not kind.HasField("shape") or any(isinstance(d, str) for d in shape):
-            raise ValueError(
-                f"{model_path}: input '{i.name}' has the dynamic shape {shape}; an NPU compiles fixed shapes, "
-                "so export the model with them."
-            )
+        shape = [d.dim_value for d in kind.shape.dim]
         inputs[i.name] = (shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     floats = {o.name for o in session.get_outputs() if o.type == "tensor(float)"}
     names = [name for name, (_, dtype) in inputs.items() if dtype == np.float32]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from . import vision
+from . import qdq, vision
+from .affine import fake_quantize, qrange
 
 # Okabe & Ito (2008), told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
@@ -80,4 +82,124 @@ def ranges(h, bands: dict[str, tuple[float, float]], title: str, symlog: bool = 
     bottom.invert_yaxis()
     bottom.set(xlabel="value of the activation", xscale="symlog" if symlog else "linear")
     top.margins(x=0.08)  # room for the labels
+    return fig
+
+
+def staircase(qp, low: float, high: float) -> Figure:
+    """What a number becomes under one scale and zero point: the staircase, and its sawtooth error below."""
+    x = np.linspace(low, high, 4001, dtype=np.float32)
+    y = fake_quantize(x, qp)
+    first, last = (qp.scale * (code - qp.zero_point) for code in qrange(qp.dtype))
+    fig, (top, bottom) = _figure(2, height=5, sharex=True, height_ratios=[2, 1])
+    top.plot(x, x, color=GREY, lw=1, ls="--")
+    top.plot(x, y, color=BLUE, lw=1.8)
+    top.plot(0, 0, "o", color=RED, ms=5, label=f"0 is code {qp.zero_point}, exactly")
+    bottom.plot(x, y - x, color=BLUE, lw=1)
+    half = qp.scale / 2
+    bottom.axhspan(-half, half, color=SKY, alpha=0.3, lw=0, label="half a step, ±S/2")
+    clipped = [(a, b) for a, b in ((low, first - half), (last + half, high)) if a < b]
+    for ax in (top, bottom):
+        for k, (a, b) in enumerate(clipped):
+            ax.axvspan(a, b, color=ORANGE, alpha=0.25, lw=0, label="clipped" if ax is top and not k else None)
+        ax.legend(loc="upper left", fontsize=9, frameon=False)
+        ax.grid(alpha=0.25)
+    bottom.set_ylim(-3 * half, 3 * half)
+    top.set(
+        xlim=(low, high), ylabel="S·(q − Z)", title=f"Inside the range the error is half a step at most, {half:.4g}"
+    )
+    bottom.set(xlabel="x, the real number", ylabel="error")
+    return fig
+
+
+def _box(ax, x, y, text, colour, width=0.9):
+    ax.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, fc=colour, ec="black", lw=0.8, zorder=2))
+    ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3)
+
+
+def block(qdq_model, conv: str) -> Figure:
+    """One Conv + SiLU of a QDQ graph three times: as floats, as the graph says it, as an NPU may run it.
+
+    `conv` is the name of a Conv node whose output goes into a SiLU. Scales and zero points stand on the edges.
+    """
+    params = qdq.list_qparams(qdq_model)
+    unit = next(g for g in qdq.fused_groups(qdq_model) if g.nodes[0] == conv)
+    silu = next(g for g in qdq.fused_groups(qdq_model) if g.op == "SiLU" and g.inputs[0] == unit.output)
+    edges = [unit.inputs[0], unit.output, silu.output]
+    fig, ax = _figure(height=4.2)
+    ax.set(xlim=(-1.4, 9.7), ylim=(-0.5, 4.7))
+    ax.set_axis_off()
+    arrow = {"arrowstyle": "->", "color": GREY}
+
+    def lane(y, title, boxes, bypass=True):
+        ax.text(-1.3, y + 0.6, title, fontsize=9, weight="bold")
+        ax.annotate("", (9.4, y), (-0.9, y), arrowprops=arrow, zorder=1)
+        if bypass:
+            bent = arrow | {"connectionstyle": "arc3,rad=-0.25"}
+            ax.annotate("", (7.5, y + 0.32), (2.8, y), arrowprops=bent, zorder=1)
+        for x, text, colour in boxes:
+            _box(ax, x, y, text, colour, 1.8 if len(text) > 9 else 0.74)
+
+    white, pale_blue, pale_orange = "white", "#cce3f0", "#fbe6bf"
+    floats = [(1.2, "Conv", white), (4.45, "Sigmoid", white), (7.55, "Mul", white)]
+    lane(3.8, "FP32 graph: 32 bits on every edge", floats)
+    contract = [(-0.36, "Q", white), (0.42, "DQ", pale_blue), (1.2, "Conv", pale_blue), (1.98, "Q", pale_blue)]
+    contract += [(x, t, pale_orange) for x, t in ((3.67, "DQ"), (4.45, "Sigmoid"), (5.23, "Q"), (6.77, "DQ"))]
+    lane(2, "QDQ graph: the contract", [*contract, (7.55, "Mul", pale_orange), (8.33, "Q", pale_orange)])
+    for x, name in zip((-0.36, 1.98, 8.33), edges, strict=True):
+        qp = params[name]
+        ax.text(x, 1.62, f"S = {qp.scale:.3g}\nZ = {qp.zero_point}", fontsize=8, ha="center", va="top", color=BLUE)
+    kernels = [(1.2, "Conv, int8 × uint8", pale_blue), (6, "SiLU, one table", pale_orange)]
+    lane(0, "What an NPU may run: 8 bits on every edge", kernels, bypass=False)
+    for x in (-0.4, 3.6, 8.2):
+        ax.text(x, 0.08, "uint8", fontsize=8, ha="center", color=BLUE)
+    ax.set_title("Each coloured group of the contract may become one integer kernel", fontsize=11)
+    return fig
+
+
+def scores(reference, others: dict, title: str) -> Figure:
+    """Scores of quantized models against FP32's, a dot for each class and place above 0.05; the diagonal is no change.
+
+    `reference` and the values of `others` are arrays as `vision.class_scores` gives them.
+    """
+    fig, ax = _figure(height=4.2)
+    seen = reference > 0.05
+    ax.axline((0, 0), slope=1, color=GREY, lw=1, ls="--")
+    for (name, values), colour, marker in zip(others.items(), (RED, BLUE, GREEN), "xo^", strict=False):
+        ax.scatter(reference[seen], values[seen], s=18, color=colour, marker=marker, lw=1, label=name, alpha=0.7)
+    ax.set(xlim=(0, 1), ylim=(-0.04, 1), xlabel="FP32 score", ylabel="INT8 score", title=title)
+    ax.legend(frameon=False)
+    ax.grid(alpha=0.25)
+    return fig
+
+
+def placement(placed: dict[str, dict[str, str]]) -> Figure:
+    """Where each node of a graph runs, in graph order, a row for each session: {title: `session.placement(…)`}."""
+    fig, ax = _figure(height=1 + 0.55 * len(placed))
+    colours = {"QNNExecutionProvider": BLUE, "CPUExecutionProvider": ORANGE}
+    for row, nodes in enumerate(placed.values()):
+        for provider in dict.fromkeys(nodes.values()):
+            at = [k for k, p in enumerate(nodes.values()) if p == provider]
+            ax.bar(at, 0.6, 1.0, bottom=row - 0.3, color=colours.get(provider, GREY))
+            text = f"{len(at)} on {provider.removesuffix('ExecutionProvider')} "
+            ax.text(max(at), row, text, ha="right", va="center", color="white", fontsize=9, weight="bold")
+    ax.set_yticks(range(len(placed)), placed)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set(xlabel="node, in the order of the graph", title="Ask where each node went, not which providers are listed")
+    return fig
+
+
+def steps(differences: dict, title: str) -> Figure:
+    """How often two runs differ by how many steps of the output's scale: {title: integer array} as histograms."""
+    fig, axes = _figure(1, len(differences), height=3, sharey=True, squeeze=False)
+    for ax, (name, diff) in zip(axes[0], differences.items(), strict=True):
+        reach = 6
+        shown = np.clip(np.asarray(diff).ravel(), -reach, reach)
+        share = np.bincount(shown + reach, minlength=2 * reach + 1) / shown.size
+        ax.bar(range(-reach, reach + 1), share, color=BLUE)
+        ax.set(yscale="log", ylim=(1e-6, 2), xlabel="difference in steps (ends: or more)")
+        ax.set_title(f"{name}: {100 * share[reach]:.1f} % equal", fontsize=10)
+        ax.grid(alpha=0.25, axis="y")
+    axes[0, 0].set_ylabel("share of all outputs")
+    fig.suptitle(title, fontsize=11)
     return fig

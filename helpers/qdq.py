@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -157,6 +158,11 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
     return save_model(quantizer.model.model, out)
 
 
+def float_name(tensor: str) -> str:
+    """A tensor's name before ONNX Runtime's quantizer renamed it, at graph outputs and for stored integers."""
+    return tensor.removesuffix("_QuantizeLinear_Input").removesuffix("_quantized")
+
+
 def list_qparams(model) -> dict[str, QParams]:
     """The contract in numbers: {tensor of the float graph: QParams} for activations, weights and biases.
 
@@ -173,11 +179,7 @@ def list_qparams(model) -> dict[str, QParams]:
     dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in model.graph.initializer}
     found = {}
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear":
-            name = node.input[0].removesuffix("_QuantizeLinear_Input")  # what ORT appends at graph outputs
-        elif node.op_type == "DequantizeLinear" and node.input[0] in stored:
-            name = node.input[0].removesuffix("_quantized")
-        else:
+        if node.op_type != "QuantizeLinear" and (node.op_type != "DequantizeLinear" or node.input[0] not in stored):
             continue
         scale = stored[node.input[1]]
         zero = stored[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.int64)
@@ -185,5 +187,47 @@ def list_qparams(model) -> dict[str, QParams]:
             scale, zero = scale.reshape(()), zero.reshape(())
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
         dtype = dtypes.get(node.input[2], "int32") if len(node.input) > 2 else "uint8"
-        found[name] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
+        found[float_name(node.input[0])] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
     return found
+
+
+class Group(NamedTuple):
+    """What a compiler may compute as one integer kernel: its op, nodes, and the float graph's tensors around it."""
+
+    op: str
+    nodes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output: str
+
+
+def fused_groups(model) -> list[Group]:
+    """Units of a QDQ graph in its order: an operator with the DQ before and the Q behind it; SiLU as one unit.
+
+    x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries. This is the
+    rule by which a compiler may group; what a backend really fused, its own dumps say.
+    `model` is a path or a ModelProto. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
+
+    >>> import onnx.parser
+    >>> text = '''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
+    ...     { s = Sigmoid(x)  y = Mul(x, s) }'''
+    >>> [(g.op, g.inputs, g.output) for g in fused_groups(onnx.parser.parse_model(text))]
+    [('SiLU', ('x',), 'y')]
+    """
+    model = model if isinstance(model, onnx.ModelProto) else read_model(model)
+    source = {}  # a tensor to the tensor of the float graph that it stands for
+    groups = []
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            source[node.output[0]] = float_name(source.get(node.input[0], node.input[0]))
+        elif node.op_type != "Constant":
+            inputs = tuple(source.get(t, t) for t in node.input if t)
+            groups.append(Group(node.op_type, (node.name,), inputs, float_name(node.output[0])))
+    sigmoids = {g.output: g for g in groups if g.op == "Sigmoid"}
+    merged, gone = [], set()
+    for g in groups:
+        gate = next((sigmoids[t] for t in g.inputs if t in sigmoids), None) if g.op == "Mul" else None
+        if gate and set(g.inputs) == {gate.output, gate.inputs[0]}:
+            gone.add(gate)
+            g = Group("SiLU", gate.nodes + g.nodes, gate.inputs, g.output)
+        merged.append(g)
+    return [g for g in merged if g not in gone]

@@ -102,6 +102,18 @@ def decode(outputs, size: int, conf: float) -> tuple[np.ndarray, np.ndarray, np.
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes)
 
 
+def class_scores(outputs) -> np.ndarray:
+    """Scores of every class at every place, classes × places, from a whole or a cut graph's outputs.
+
+    >>> class_scores([np.zeros((1, 64, 2, 2)), np.zeros((1, 3, 2, 2))]).shape
+    (3, 4)
+    """
+    if len(outputs) == 1:
+        return outputs[0][0, 4:]
+    logits = np.concatenate([o[0].reshape(o.shape[1], -1) for o in outputs[1::2]], 1)
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes `a` (…×4) and `b` (…×4), xyxy, broadcast against each other.
 

@@ -8,7 +8,7 @@ import io
 import ipywidgets as w
 import numpy as np
 
-from . import calibrate, plot
+from . import calibrate, plot, qdq
 from .affine import choose_qparams, qrange
 
 
@@ -52,6 +52,30 @@ def compare(detectors: dict, pictures) -> w.VBox:
     picture = w.IntSlider(0, 0, len(pictures) - 1, description="picture", style=style, layout=wide)
     conf = w.FloatSlider(0.25, min=0.05, max=0.95, step=0.01, description="threshold", style=style, layout=wide)
     return _bind(lambda i, c: plot.detections(pictures[i], found(i), names, c), [picture, conf], 460)
+
+
+def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.VBox:
+    """The live staircase: drag the ends of the range or change the dtype, and see codes and error follow.
+
+    >>> staircase().children[-1].value[1:4]
+    b'PNG'
+    """
+    style, wide = {"description_width": "80px"}, w.Layout(width="500px")
+    ends = w.FloatRangeSlider(
+        value=(low, high), min=-8, max=8, step=0.05, description="range", style=style, layout=wide
+    )
+    kinds = ["uint8", "int8", "uint4", "int4"]
+    kind = w.Dropdown(options=kinds, value=dtype, description="dtype", style=style, layout=w.Layout(width="200px"))
+
+    def draw(ends, dtype):
+        qp = choose_qparams(*ends, dtype)
+        fig = plot.staircase(qp, -8, 8)
+        fig.suptitle(
+            f"S = {qp.scale:.4g}, Z = {qp.zero_point}, codes {qrange(dtype)[0]} … {qrange(dtype)[1]}", fontsize=11
+        )
+        return fig
+
+    return _bind(draw, [ends, kind], 500)
 
 
 def tune_range(histogram: calibrate.Histogram, dtype: str = "uint8") -> w.VBox:
@@ -118,3 +142,31 @@ def tune_range(histogram: calibrate.Histogram, dtype: str = "uint8") -> w.VBox:
     slider.observe(drag, "value")
     draw()
     return w.VBox([w.HBox([method, kind]), slider, image, numbers])
+
+
+def pick_tensor(qdq_model) -> w.VBox:
+    """Look up any tensor of a QDQ graph: its dtype, scale, zero point and the reals that it can hold.
+
+    >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
+    >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
+    >>> q = make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    >>> box = pick_tensor(make_model(make_graph([q], "g", [], [], [s, z])))
+    >>> "-1.5 … 126" in box.children[1].value
+    True
+    """
+    params = qdq.list_qparams(qdq_model)
+    wide = w.Layout(width="700px")
+    choice = w.Dropdown(options=list(params), description="tensor", layout=wide)
+    text = w.HTML(layout=wide)
+
+    def show(_=None):
+        qp = params[choice.value]
+        scale, zero = np.atleast_1d(qp.scale), np.atleast_1d(qp.zero_point)
+        low, high = (scale * (code - zero) for code in qrange(qp.dtype))
+        each = "one scale" if qp.axis is None else f"{len(scale)} scales along axis {qp.axis}, the middle one"
+        k = len(scale) // 2
+        text.value = f"<b>{qp.dtype}</b>, {each}: S = {scale[k]:.4g}, Z = {zero[k]}; holds {low[k]:.4g} … {high[k]:.4g}"
+
+    choice.observe(show, "value")
+    show()
+    return w.VBox([choice, text])

@@ -408,15 +408,15 @@ def test_bad_models_and_tensor_names_are_named(small, tmp_path):
     with pytest.raises(ValueError, match=r"nearest names are.*'gate'"):
         observe(small, feeds(), ["gates"])
     dynamic = save(TEXT.replace("float[2,3] x", "float[N,3] x"), tmp_path / "dynamic.onnx")
-    with pytest.raises(ValueError, match=r"dynamic.onnx: input 'x' has the dynamic shape \['N', 3\]"):
+    with pytest.raises(ValueError, match=r"dynamic\.onnx: input 'x' has a dynamic shape \(N×3\)"):
         observe(dynamic, feeds())
     unnamed = onnx.load(small)
     unnamed.graph.input[0].type.tensor_type.shape.dim[0].Clear()
     onnx.save(unnamed, dynamic)
-    with pytest.raises(ValueError, match=r"dynamic shape \['\?', 3\]"):
+    with pytest.raises(ValueError, match=r"dynamic shape \(\?×3\)"):
         observe(dynamic, feeds())
     (tmp_path / "broken.onnx").write_bytes(b"not a model at all")
-    with pytest.raises(ValueError, match=r"broken\.onnx: is not an ONNX model"):
+    with pytest.raises(ValueError, match=r"broken\.onnx: not an ONNX model"):
         observe(tmp_path / "broken.onnx", feeds())
     with pytest.raises(FileNotFoundError, match=r"missing\.onnx"):
         observe(tmp_path / "missing.onnx", feeds())
