@@ -27,23 +27,27 @@ QNN_OPTIONS = frozenset(
 
 
 @functools.cache
-def _qnn_device():
-    """The QNN device of this machine and whether it is the emulator; None and why where there is none."""
+def qnn() -> tuple[ort.OrtEpDevice, dict[str, str]]:
+    """The QNN device of this machine and the provider options that it needs; registers the plugin once.
+
+    An NPU needs none. The emulator is a device of type CPU and needs its backend named, and the Snapdragon.
+    Raises RuntimeError that says why there is no device.
+    """
     if sys.platform == "darwin":
-        return None, "Qualcomm publishes no onnxruntime-qnn for macOS; target 'cpu' works here"
+        raise RuntimeError("target 'htp' is not here: Qualcomm publishes no onnxruntime-qnn for macOS; use 'cpu'.")
     try:
         import onnxruntime_qnn
     except ImportError:
-        return None, "onnxruntime-qnn is not installed; `uv sync` installs it on Linux x86_64 and Windows"
+        raise RuntimeError("target 'htp' is not here: onnxruntime-qnn is not installed; use 'cpu'.") from None
     if QNN not in {d.ep_name for d in ort.get_ep_devices()}:
         ort.register_execution_provider_library(QNN, onnxruntime_qnn.get_library_path())
     devices = {d.device.type: d for d in ort.get_ep_devices() if d.ep_name == QNN}
     kind = ort.OrtHardwareDeviceType
     if kind.NPU in devices:
-        return devices[kind.NPU], False
-    if kind.CPU in devices and platform.system() == "Linux":
-        return devices[kind.CPU], True
-    return None, "onnxruntime-qnn sees no Hexagon NPU on this machine; target 'cpu' works here"
+        return devices[kind.NPU], {}
+    if kind.CPU in devices and sys.platform == "linux":
+        return devices[kind.CPU], {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), **X_ELITE}
+    raise RuntimeError("target 'htp' is not here: onnxruntime-qnn sees no Hexagon NPU on this machine; use 'cpu'.")
 
 
 def targets() -> dict[str, str]:
@@ -53,11 +57,10 @@ def targets() -> dict[str, str]:
     True
     """
     found = {"cpu": f"ONNX Runtime {ort.__version__} on {platform.machine()}"}
-    device, emulated = _qnn_device()
-    if device is not None:
+    with contextlib.suppress(RuntimeError):
         found["htp"] = (
             "Hexagon HTP, emulated on this CPU as Snapdragon X Elite (v73): exact codes, meaningless time"
-            if emulated
+            if qnn()[1]
             else "Hexagon HTP of this machine's NPU"
         )
     return found
@@ -97,10 +100,8 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
         raise FileNotFoundError(f"{path}: no such file; give the path of an ONNX model.")
     if target not in ("cpu", "htp"):
         raise ValueError(f"target '{target}' is unknown; this machine has: {', '.join(targets())}.")
-    so = ort.SessionOptions()
-    so.log_severity_level = 4
-    so.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if target == "cpu":
+        so = _options()
         if options:
             raise ValueError(f"target 'cpu' takes no option '{next(iter(options))}'; QNN's options need target 'htp'.")
         if not optimize:
@@ -109,22 +110,34 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
 
     if unknown := set(options) - QNN_OPTIONS:
         raise ValueError(f"QNN has no option '{min(unknown)}'; it knows: {', '.join(sorted(QNN_OPTIONS))}.")
-    device, emulated = _qnn_device()
-    if device is None:
-        raise RuntimeError(f"target 'htp' is not here: {emulated}.")
-    so.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    if emulated:  # a CPU device has no backend of its own by default
-        import onnxruntime_qnn
-
-        options = {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), **X_ELITE, **options}
-    so.add_provider_for_devices([device], options)
+    device, needed = qnn()
+    options = {**needed, **options}
     with _quiet_stdout():
-        session = _open(path, so, enable_fallback=0)
+        try:
+            session = _open(path, _options(device, options, "1"), enable_fallback=0)
+        except RuntimeError as e:
+            if "explicitly disabled by the user" not in str(e):
+                raise
+            # Once more with the fallback, only to name the nodes that would take it.
+            session = _open(path, _options(device, {**options, "offload_graph_io_quantization": "0"}, "0"))
     session.disable_fallback()
-    if elsewhere := {n: p for n, p in placement(session).items() if p != QNN}:
-        node, provider = next(iter(elsewhere.items()))
-        raise RuntimeError(f"{path}: {len(elsewhere)} node(s) left the HTP, the first '{node}' for {provider}.")
+    placed = placement(session)
+    if left := [node for node, provider in placed.items() if provider != QNN]:
+        raise RuntimeError(
+            f"{path}: {len(left)} of its {len(placed)} node(s) cannot run on the HTP, the first is '{left[0]}'; "
+            "change that operator or its type."
+        )
     return session
+
+
+def _options(device=None, provider_options=None, whole: str = "0") -> ort.SessionOptions:
+    so = ort.SessionOptions()
+    so.log_severity_level = 4  # what goes wrong comes as an exception
+    so.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if device is not None:
+        so.add_session_config_entry("session.disable_cpu_ep_fallback", whole)
+        so.add_provider_for_devices([device], provider_options)
+    return so
 
 
 def _open(path: Path, so: ort.SessionOptions, **kw) -> ort.InferenceSession:

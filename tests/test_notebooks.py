@@ -3,6 +3,7 @@
 import ast
 import base64
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,10 @@ def test_cells_are_short_and_end_in_a_value(path):
             assert len(lines) <= 7, f"cell {k} has {len(lines)} lines; move it to helpers"
             last = ast.parse(cell.source).body[-1]
             assert isinstance(last, ast.Expr | ast.Assert | ast.ImportFrom | ast.Import), f"cell {k} shows nothing"
+
+
+@each
+def test_links_lead_somewhere(path):
+    text = "".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert "://" in link or (path.parent / link).exists(), link

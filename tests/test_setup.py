@@ -145,6 +145,11 @@ def test_ci_runs_the_command_of_the_readme():
     assert os.access(ROOT / ".ci" / "run", os.X_OK) or os.name == "nt"
 
 
+def test_the_readme_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert "://" in link or (ROOT / link).exists(), link
+
+
 def test_ruff_is_content():
     for command in (["check"], ["format", "--check"]):
         run = subprocess.run([sys.executable, "-m", "ruff", *command, "."], capture_output=True, text=True, cwd=ROOT)

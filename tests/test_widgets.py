@@ -56,3 +56,34 @@ def test_tune_range_stands_a_tensor_of_zeros():
     assert "0 % clipped" in widgets.tune_range(calibrate.Histogram().update(np.zeros(9))).children[-1].value
     with pytest.raises(ValueError, match="histogram is empty"):
         widgets.tune_range(calibrate.Histogram())
+
+
+def test_staircase_and_compare_redraw_in_place():
+    from helpers import assets, vision
+
+    stairs = widgets.staircase()
+    ends, kind, image = stairs.children
+    seen = {image.value}
+    ends.value = (-2.0, 2.0)
+    seen.add(image.value)
+    kind.value = "int8"
+    seen.add(image.value)
+    assert len(seen) == 3 and all(value.startswith(b"\x89PNG") for value in seen)
+    box = widgets.compare({"FP32": vision.Detector(assets.model())}, assets.images("validation")[:2])
+    picture, conf, image = box.children
+    before = image.value
+    conf.value = 0.95
+    higher = image.value
+    picture.value = 1
+    assert len({before, higher, image.value}) == 3
+
+
+def test_pick_tensor_tells_the_qparams(int8):
+    from helpers import qdq
+
+    box = widgets.pick_tensor(int8)
+    choice, text = box.children
+    params = qdq.list_qparams(int8)
+    assert list(choice.options) == list(params)
+    choice.value = "images"
+    assert "uint8" in text.value and f"Z = {params['images'].zero_point}" in text.value
