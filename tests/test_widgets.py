@@ -68,7 +68,7 @@ def test_staircase_and_compare_redraw_in_place():
     seen.add(image.value)
     kind.value = "int8"
     seen.add(image.value)
-    assert len(seen) == 3 and all(value.startswith(b"\x89PNG") for value in seen)
+    assert len(seen) == 3 and all(bytes(value[1:4]) == b"PNG" for value in seen)
     box = widgets.compare({"FP32": vision.Detector(assets.model())}, assets.images("validation")[:2])
     picture, conf, image = box.children
     before = image.value
