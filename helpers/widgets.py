@@ -38,7 +38,7 @@ def compare(detectors: dict, pictures) -> w.VBox:
 
     >>> from helpers import assets, vision
     >>> box = compare({"FP32": vision.Detector(assets.model())}, assets.images()[:2])
-    >>> box.children[-1].value[1:4]
+    >>> bytes(box.children[-1].value[1:4])
     b'PNG'
     """
 
@@ -57,7 +57,7 @@ def compare(detectors: dict, pictures) -> w.VBox:
 def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.VBox:
     """The live staircase: drag the ends of the range or change the dtype, and see codes and error follow.
 
-    >>> staircase().children[-1].value[1:4]
+    >>> bytes(staircase().children[-1].value[1:4])
     b'PNG'
     """
     style, wide = {"description_width": "80px"}, w.Layout(width="500px")
