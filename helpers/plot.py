@@ -8,8 +8,8 @@ from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from . import qdq, vision
-from .affine import fake_quantize, qrange
+from . import calibrate, qdq, vision
+from .affine import choose_qparams, fake_quantize, qrange
 
 # Okabe & Ito (2008), told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
@@ -204,4 +204,44 @@ def steps(differences: dict, title: str) -> Figure:
         ax.grid(alpha=0.25, axis="y")
     axes[0, 0].set_ylabel("share of all outputs")
     fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def tradeoff(h, dtype: str = "uint8") -> Figure:
+    """Clipping and rounding error of a `calibrate.Histogram` against the upper end of its range, and their sum."""
+    low, high = calibrate.minmax(h)
+    ends = np.geomspace(high / 100, high, 200)
+    qp = choose_qparams(np.full_like(ends, low), ends, dtype, axis=0)
+    clipping, rounding = calibrate.expected_error(h, qp)
+    total = clipping + rounding
+    best = int(np.argmin(total))
+    fig, ax = _figure(height=4)
+    for values, colour, style, name in ((clipping, ORANGE, "--", "clipping"), (rounding, BLUE, "-.", "rounding")):
+        seen = values > total[best] / 30
+        ax.plot(ends[seen], values[seen], color=colour, ls=style, lw=2)
+        k = int(np.argmax(seen)) if name == "clipping" else len(ends) - 1
+        ax.annotate(name, (ends[k], values[k]), (6, 0), textcoords="offset points", color=colour, fontsize=10)
+    ax.plot(ends, total, color="black", lw=1.2)
+    ax.plot(ends[best], total[best], "o", color=RED)
+    ax.annotate(
+        f"least at {ends[best]:.3g}", (ends[best], total[best]), (0, 14), textcoords="offset points", ha="center"
+    )
+    ax.set(xscale="log", yscale="log", xlabel="upper end of the range", ylabel="mean squared error")
+    ax.set_ylim(total[best] / 30, total.max() * 2)
+    ax.set_xlim(ends[0], high * 2.2)
+    ax.grid(alpha=0.25, which="both")
+    ax.set_title(f"{dtype}: a wider range clips less and rounds more; the sum has one best end", fontsize=11)
+    return fig
+
+
+def channels(weight: np.ndarray, name: str) -> Figure:
+    """The largest weight of every output channel (axis 0), sorted, against the one step that they would share."""
+    top = np.sort(np.abs(weight).reshape(len(weight), -1).max(1))[::-1]
+    step = top[0] / 127
+    fig, ax = _figure(height=3.6)
+    ax.bar(range(len(top)), top, color=BLUE, width=1.0, ec="white", lw=0.3)
+    ax.axhline(step, color=RED, lw=2, label=f"one shared step: {step:.3g}")
+    ax.legend(loc="upper right", frameon=False)
+    ax.set(yscale="log", xlabel="output channel, largest first", ylabel="largest |weight|")
+    ax.set_title(f"The smallest channel of {name} is left with {int(top[-1] / step)} of 127 steps", fontsize=11)
     return fig

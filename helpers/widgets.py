@@ -78,6 +78,17 @@ def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.V
     return _bind(draw, [ends, kind], 500)
 
 
+def pick_weight(weights: dict[str, np.ndarray]) -> w.VBox:
+    """Choose a weight tensor and see its output channels against the one step that they would share.
+
+    >>> box = pick_weight({"conv.weight": np.arange(1.0, 9).reshape(2, 4)})
+    >>> bytes(box.children[-1].value[1:4])
+    b'PNG'
+    """
+    choice = w.Dropdown(options=list(weights), description="weight", layout=w.Layout(width="500px"))
+    return _bind(lambda name: plot.channels(weights[name], name), [choice], 380)
+
+
 def tune_range(histogram: calibrate.Histogram, dtype: str = "uint8") -> w.VBox:
     """A range to drag over a histogram, or to take from a method, with what it costs: clipping, rounding, SQNR.
 
