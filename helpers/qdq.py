@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -203,8 +204,8 @@ class Group(NamedTuple):
 def fused_groups(model) -> list[Group]:
     """Units of a QDQ graph in its order: an operator with the DQ before and the Q behind it; SiLU as one unit.
 
-    x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries. This is the
-    rule by which a compiler may group; what a backend really fused, its own dumps say.
+    x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries, unless something
+    else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 08 measures.
     `model` is a path or a ModelProto. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
 
     >>> import onnx.parser
@@ -222,7 +223,8 @@ def fused_groups(model) -> list[Group]:
         elif node.op_type != "Constant":
             inputs = tuple(source.get(t, t) for t in node.input if t)
             groups.append(Group(node.op_type, (node.name,), inputs, float_name(node.output[0])))
-    sigmoids = {g.output: g for g in groups if g.op == "Sigmoid"}
+    read = Counter([t for g in groups for t in g.inputs] + [source.get(o.name, o.name) for o in model.graph.output])
+    sigmoids = {g.output: g for g in groups if g.op == "Sigmoid" and read[g.output] == 1}
     merged, gone = [], set()
     for g in groups:
         gate = next((sigmoids[t] for t in g.inputs if t in sigmoids), None) if g.op == "Mul" else None

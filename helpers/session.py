@@ -155,14 +155,13 @@ def placement(session: ort.InferenceSession) -> dict[str, str]:
 
     `session.get_providers()` is no proof: it lists QNN even when every node sits on the CPU.
     It counts nodes as handed to the providers, which is before they fuse anything; a DequantizeLinear that
-    several nodes read was copied for each of them.
+    several nodes read was copied for each of them. On the way to the HTP, ONNX Runtime also turns the graph to
+    channels-last: names get a `_token_N` behind them, and Transposes come in.
 
     >>> from helpers import assets
     >>> set(placement(load(assets.model())).values())
     {'CPUExecutionProvider'}
     """
-    return {
-        node.name or f"{node.op_type}_{i}": subgraph.ep_name
-        for subgraph in session.get_provider_graph_assignment_info()
-        for i, node in enumerate(subgraph.get_nodes())
-    }
+    parts = session.get_provider_graph_assignment_info()
+    placed = [(node, part.ep_name) for part in parts for node in part.get_nodes()]
+    return {node.name or f"{node.op_type}_{i}": provider for i, (node, provider) in enumerate(placed)}

@@ -48,6 +48,16 @@ def letterbox(image, size: int = 640) -> tuple[np.ndarray, float, tuple[int, int
     return np.ascontiguousarray(x), gain, (left, top)
 
 
+def picture_input(session, path) -> tuple[str, int]:
+    """Name and side of a model's one input, 1×3×S×S; ValueError where the model takes something else."""
+    first, *more = session.get_inputs()
+    size = first.shape[-1] if first.shape else None
+    if more or not isinstance(size, int) or list(first.shape) != [1, 3, size, size]:
+        shape = "×".join(map(str, first.shape))
+        raise ValueError(f"{path}: input '{first.name}' is {shape}; a detector here takes one square input, 1×3×S×S.")
+    return first.name, size
+
+
 class Feeds:
     """Pictures as a re-iterable of `{input name: 1×3×S×S float32}`, read one at a time, so memory stays flat.
 
@@ -66,8 +76,7 @@ class Feeds:
             raise ValueError("no pictures were given; name a folder that holds .jpg or .png files.")
         self.name, self.size = "images", 640
         if model is not None:
-            first = _session.load(model).get_inputs()[0]
-            self.name, self.size = first.name, first.shape[-1]
+            self.name, self.size = picture_input(_session.load(model), model)
 
     def __len__(self):
         return len(self.paths)
@@ -156,8 +165,8 @@ class Detector:
     def __init__(self, path, target: str = "cpu", **options):
         self.path, self.target = Path(path), target
         self.session = _session.load(path, target, **options)
-        first, meta = self.session.get_inputs()[0], self.session.get_modelmeta().custom_metadata_map
-        self.input, self.size = first.name, first.shape[-1]
+        self.input, self.size = picture_input(self.session, path)
+        meta = self.session.get_modelmeta().custom_metadata_map
         self.names: dict[int, str] = ast.literal_eval(meta.get("names", "{}"))
 
     def detect(self, image, conf: float = 0.25, iou: float = 0.7, max_det: int = 300):

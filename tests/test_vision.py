@@ -1,6 +1,7 @@
 """Pictures in, boxes out: geometry against arithmetic done by hand, AP against COCO's own rules."""
 
 import numpy as np
+import onnx.parser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +104,11 @@ def test_bad_pictures_are_named(tmp_path):
         vision.Feeds([])
     with pytest.raises(FileNotFoundError, match="has no labels"):
         vision.labels(tmp_path / "cut.jpg")
+
+
+def test_a_model_that_takes_no_square_picture_is_refused(tmp_path):
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[1,3,H,32] x) => (float[1,3,H,32] y) { y = Relu(x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "relu.onnx")
+    for refused in (vision.Detector, lambda path: vision.Feeds(assets.images()[:1], path)):
+        with pytest.raises(ValueError, match=r"relu\.onnx: input 'x' is 1×3×H×32"):
+            refused(tmp_path / "relu.onnx")
