@@ -245,3 +245,19 @@ def channels(weight: np.ndarray, name: str) -> Figure:
     ax.set(yscale="log", xlabel="output channel, largest first", ylabel="largest |weight|")
     ax.set_title(f"The smallest channel of {name} is left with {int(top[-1] / step)} of 127 steps", fontsize=11)
     return fig
+
+
+def growth(running: list, methods: dict) -> Figure:
+    """The upper end that each method reads from the first 1, 2, … pictures: `running` holds their summed histograms."""
+    fig, ax = _figure(height=3.6)
+    styles = zip([BLUE, ORANGE, GREEN, RED, PURPLE], ["-", "--", "--", "-.", ":"], strict=True)  # `ranges`' colours
+    for (name, method), (colour, style) in zip(methods.items(), styles, strict=False):
+        if method is calibrate.moving_average:
+            continue  # it reads the order of feeds, which a sum of single pictures lacks
+        ends = [method(h)[1] for h in running]
+        ax.plot(range(1, len(ends) + 1), ends, color=colour, ls=style, lw=2, label=name)
+    ax.set(xlabel="pictures", ylabel="upper end of the range", ylim=(0, None))
+    ax.set_title("minmax never comes to rest: every picture can only push it up", fontsize=11)
+    ax.legend(frameon=False, ncols=3, loc="lower right")
+    ax.grid(alpha=0.25)
+    return fig
