@@ -80,7 +80,8 @@ def _named(feeds):
     """Yield (index, what to call it in a message, feed)."""
     paths = getattr(feeds, "paths", None) or []
     for index, feed in enumerate(feeds):
-        picture = f" ({Path(paths[index]).name})" if index < len(paths) else ""
+        path = paths[index] if index < len(paths) else None
+        picture = f" ({Path(path).name})" if isinstance(path, (str, Path)) else ""
         yield index, f"feed {index}{picture}", feed
 
 

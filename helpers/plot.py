@@ -220,7 +220,8 @@ def tradeoff(h, dtype: str = "uint8") -> Figure:
         seen = values > total[best] / 30
         ax.plot(ends[seen], values[seen], color=colour, ls=style, lw=2)
         k = int(np.argmax(seen)) if name == "clipping" else len(ends) - 1
-        ax.annotate(name, (ends[k], values[k]), (6, 0), textcoords="offset points", color=colour, fontsize=10)
+        ax.annotate(name, (ends[k], values[k]), (6, -14 if name == "clipping" else 0), textcoords="offset points",
+                    color=colour, fontsize=10)  # fmt: skip
     ax.plot(ends, total, color="black", lw=1.2)
     ax.plot(ends[best], total[best], "o", color=RED)
     ax.annotate(

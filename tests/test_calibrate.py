@@ -462,7 +462,7 @@ def test_half_precision_models_and_tensors_without_a_shape(tmp_path):
 
 
 class Pictures(list):
-    paths = ("data/cat.jpg", "data/dog.jpg", "data/eel.jpg")
+    paths = (b"an open picture", "data/dog.jpg")
 
 
 def test_a_bad_value_names_its_tensor_and_its_picture(tmp_path):
@@ -471,6 +471,11 @@ def test_a_bad_value_names_its_tensor_and_its_picture(tmp_path):
     given[1]["x"][0, 1, 1, 0] = np.inf  # no sampled place: all values are looked at
     with pytest.raises(ValueError, match=r"tensor 'x' holds NaN or inf in feed 1 \(dog\.jpg\)"):
         observe(path, given, sample=10)
+    given[1]["x"][0, 1, 1, 0] = 1
+    given[0]["x"][0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN or inf in feed 0: a range"):
+        observe(path, given)
+    given[0]["x"][0, 0, 0, 0] = 1
     given[1]["x"][0, 1, 1, 0] = 3e38
     with pytest.raises(ValueError, match=r"tensor 'z' holds NaN or inf in feed 1 \(dog\.jpg\)"):
         observe(path, given, sample=10)
