@@ -16,31 +16,33 @@ EXACT = 1 << 10  # so many products of 8-bit codes, each at most 2¹⁴, sum exa
 
 
 def mantissa(real, bits: int):
-    """A positive real as whole numbers: real ≈ m·2^(e − bits), m in [2^(bits−1), 2^bits), nearest.
+    """A positive real as whole numbers: real ≈ m·2^(e − bits), m in [2^(bits−1), 2^bits), halves up.
 
     >>> mantissa(0.75, 12)
     (array(3072), array(0))
     """
     fraction, exponent = np.frexp(np.asarray(real, np.float64))
-    m = np.rint(fraction * 2**bits).astype(np.int64)
+    m = np.floor(fraction * 2**bits + 0.5).astype(np.int64)
     carried = m == 2**bits
     return np.where(carried, m >> 1, m), exponent + carried
 
 
-def recode(source: QParams, target: QParams) -> np.ndarray:
-    """The table that takes every code of one scale to another: 15-bit multiplier, two roundings, both half up.
+def recode(source: QParams, target: QParams, first: bool = False) -> np.ndarray:
+    """The table that takes every code of one scale to another: a 15-bit multiplier, halves up.
 
-    steps = ⌊(q − Z)·S/S'·2⁶ + ½⌋, then q' = clamp(⌊steps/2⁶ + ½⌋ + Z'): six fractional bits live in between.
+    q' = clamp(⌊(q − Z)·r + ½⌋ + Z'), r = S/S'. Two roundings where r < ½: once to 7 fractional bits, then to none.
+    `first`, straight behind the graph's input, always rounds twice, with 6 bits in between.
 
     >>> recode(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
     array([0, 1, 1, 2, 2], dtype=uint8)
     """
-    q = np.arange(256) - source.zero_point
     m, e = mantissa(source.scale / target.scale, 15)
-    shift = int(9 - e)
-    product = q * m
-    steps = (product + (1 << shift >> 1)) >> shift if shift > 0 else product << -shift
-    return np.clip(((steps + 32) >> 6) + target.zero_point, 0, 255).astype(np.uint8)
+    shift, product = int(15 - e), (np.arange(256) - source.zero_point) * m
+    bits = 6 if first else 7 if e < 0 else shift
+    if bits < shift:
+        product = (product + (1 << shift - bits >> 1)) >> shift - bits
+    steps = (product + (1 << bits >> 1)) >> bits
+    return np.clip(steps + target.zero_point, 0, 255).astype(np.uint8)
 
 
 def table(function, source: QParams, target: QParams) -> np.ndarray:
@@ -97,13 +99,14 @@ def conv(op):
     if np.any(w.zero_point):
         raise ValueError(f"{op.name}: its weights have a zero point; quantize them symmetrically, Z = 0.")
     bias = (128 - z) * weight.sum((1, 2, 3))  # inputs are moved to −128 … 127, to keep the products small
+    unit = np.float32(x.scale) * scale.max()
     if len(op.inputs) > 2:
-        unit = np.float32(x.scale) * scale
-        if not np.allclose(op.inputs[2].scale, unit, rtol=1e-3, atol=0):
+        if not np.allclose(op.inputs[2].scale, np.float32(x.scale) * scale, rtol=1e-3, atol=0):
             raise ValueError(f"{op.name}: its bias is not at S = S_x·S_w; write the graph with `qdq.quantize_model`.")
-        bias = bias + stored_bias(op.stored[2], np.max(op.inputs[2].scale), unit.max())
+        bias = bias + stored_bias(op.stored[2], np.max(op.inputs[2].scale), unit)
     bias = bias.astype(np.int32)[:, None]
-    m, e = (v.astype(np.int32)[:, None] for v in mantissa(np.float64(x.scale) * scale / y.scale, 12))
+    multiplier = unit / np.float32(y.scale) * (scale / scale.max())  # float32, in this order
+    m, e = (v.astype(np.int32)[:, None] for v in mantissa(multiplier, 12))
     group, (sy, sx), (dy, dx) = (
         op.attr.get("group", 1),
         op.attr.get("strides", (1, 1)),
@@ -180,14 +183,11 @@ def logistic(op):
 
 
 def concat(op):
-    """Inputs brought to the output's scale, then side by side: `recode` for graph inputs, rounded floats inside.
-
-    A producer in `DIRECT` computes once more, straight at the output's scale; see `Model`.
-    """
+    """Inputs brought to the output's scale, then side by side."""
     y = op.outputs[0]
     tables = [
-        (recode(x, y) if given else table(lambda v: v, x, y)) if x != y else None
-        for x, given in zip(op.inputs, op.given, strict=True)
+        None if x == y else table(lambda v: v, x, y) if kind == "Sigmoid" else recode(x, y, kind is None)
+        for x, kind in zip(op.inputs, op.kinds, strict=True)
     ]
     return lambda *xs: np.concatenate(
         [x if t is None else t[x] for t, x in zip(tables, xs, strict=True)], op.attr["axis"]
@@ -318,7 +318,7 @@ class Model:
                 zero = floats[node.input[2]]
                 self.qparams[tensor] = QParams(floats[node.input[1]].item(), zero.item(), zero.dtype.name)
         self._outputs = {o.name: float_name(source.get(o.name, o.name)) for o in graph.output}
-        self._steps, made, given = [], {}, {i.name for i in self.inputs}
+        self._steps, made = [], {}
         for group in fused_groups(model):
             node = nodes[group.output]
             name = f"{node.op_type} node '{node.name or group.output}'"
@@ -340,10 +340,10 @@ class Model:
                 inputs=[self.qparams[t] for t in taken],
                 outputs=[self.qparams[t] for t in outputs],
                 stored=[self._stored.get(t, floats.get(t)) for t in inputs],
-                given=[t in given for t in taken],
+                kinds=[made[t][0] if t in made else None for t in taken],
             )
             self._steps.append((KERNELS[group.op](op), taken, outputs))
-            made[outputs[0]] = (group.op, op, taken)
+            made |= dict.fromkeys(outputs, (group.op, op, taken))
 
     def _aside(self, tensor: str, target: str, made) -> str:
         """The tensor that a Concat reads: `tensor`, or what its producer makes at the Concat's scale."""
