@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +17,29 @@ from .qdq import float_name, fused_groups, list_qparams
 
 BLOCK = 1 << 19  # values of a convolution's patch matrix at a time: 2 MiB, which stays in cache
 EXACT = 1 << 10  # so many products of 8-bit codes, each at most 2¹⁴, sum exactly in float32
+
+
+@functools.cache
+def _openblas():
+    """NumPy's own OpenBLAS, where its wheel carries one."""
+    folder = Path(np.__file__).parent.with_name("numpy.libs")
+    for path in folder.glob("*openblas*"):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(path))
+            return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
+    return lambda: 1, lambda n: None
+
+
+@contextlib.contextmanager
+def one_thread():
+    """OpenBLAS on one thread: on a busy machine its threads wait for each other ten times longer than they work."""
+    get, put = _openblas()
+    before = get()
+    put(1)
+    try:
+        yield
+    finally:
+        put(before)
 
 
 def mantissa(real, bits: int):
@@ -46,8 +73,13 @@ def recode(source: QParams, target: QParams, first: bool = False) -> np.ndarray:
 
 
 def table(function, source: QParams, target: QParams) -> np.ndarray:
-    """A function of one code as 256 codes: the float function, quantized once."""
-    return quantize(function(dequantize(np.arange(256), source).astype(np.float64)), target)
+    """A function of one code as 256 codes: q' = clamp(round(f(x)/S' + Z')) in float32, half to even, Z' inside.
+
+    >>> table(sigmoid, QParams(0.5, 0, "uint8"), QParams(1 / 255, 0, "uint8"))[:3]
+    array([128, 159, 186], dtype=uint8)
+    """
+    y = function(dequantize(np.arange(256), source).astype(np.float64)).astype(np.float32)
+    return np.clip(np.rint(y / np.float32(target.scale) + np.float32(target.zero_point)), 0, 255).astype(np.uint8)
 
 
 def sigmoid(x):
@@ -55,9 +87,10 @@ def sigmoid(x):
 
 
 def stored_bias(bias, scale, unit) -> np.ndarray:
-    """The bias that the accumulator receives: 28-bit fractions of the largest, then cut towards 0, in float32.
+    """The bias that an accumulator of per-channel weights receives, in float32 steps that lose a unit at times.
 
-    With exact numbers this would change nothing (bias·scale/unit = bias); the float32 steps lose a unit at times.
+    b·max(S_b) is kept in 28-bit fractions of its largest, then cut towards 0 in units of S_x·max(S_w). Exactly computed,
+    this would change nothing. Per-tensor weights spare their bias the journey.
     """
     real = bias.astype(np.float32) * scale
     if not real.any():
@@ -103,7 +136,8 @@ def conv(op):
     if len(op.inputs) > 2:
         if not np.allclose(op.inputs[2].scale, np.float32(x.scale) * scale, rtol=1e-3, atol=0):
             raise ValueError(f"{op.name}: its bias is not at S = S_x·S_w; write the graph with `qdq.quantize_model`.")
-        bias = bias + stored_bias(op.stored[2], np.max(op.inputs[2].scale), unit)
+        own = op.stored[2].astype(np.int64)
+        bias = bias + (own if w.axis is None else stored_bias(own, np.float32(np.max(op.inputs[2].scale)), unit))
     bias = bias.astype(np.int32)[:, None]
     multiplier = unit / np.float32(y.scale) * (scale / scale.max())  # float32, in this order
     m, e = (v.astype(np.int32)[:, None] for v in mantissa(multiplier, 12))
@@ -373,12 +407,13 @@ class Model:
             is_code = x.dtype.kind in "iu"
             values[i.name] = x.astype(np.uint8) if is_code else quantize(x, self.qparams[i.name], name=i.name)
         last = {t: k for k, (_, taken, _) in enumerate(self._steps) for t in taken}
-        for k, (kernel, taken, outputs) in enumerate(self._steps):
-            out = kernel(*(values[t] for t in taken))
-            values.update(zip(outputs, out if isinstance(out, list) else [out], strict=True))
-            if not every:  # what nothing reads any more makes room
-                for t in {t for t in taken if last[t] == k} - set(self._outputs.values()):
-                    del values[t]
+        with one_thread():
+            for k, (kernel, taken, outputs) in enumerate(self._steps):
+                out = kernel(*(values[t] for t in taken))
+                values.update(zip(outputs, out if isinstance(out, list) else [out], strict=True))
+                if not every:  # what nothing reads any more makes room
+                    for t in {t for t in taken if last[t] == k} - set(self._outputs.values()):
+                        del values[t]
         if every:
             return {t: v for t, v in values.items() if t not in self._stored}
         return {name: values[t] for name, t in self._outputs.items()}
