@@ -86,17 +86,17 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def stored_bias(bias, scale, unit) -> np.ndarray:
-    """The bias that an accumulator of per-channel weights receives, in float32 steps that lose a unit at times.
+def stored_bias(bias, scale, unit, per_channel: bool = True) -> np.ndarray:
+    """The bias that the accumulators receive: b·S_b/(S_x·S_w) in float32, cut towards 0, which at times loses a unit.
 
-    b·max(S_b) is kept in 28-bit fractions of its largest, then cut towards 0 in units of S_x·max(S_w). Computed
-    exactly, this would change nothing. Per-tensor weights spare their bias the journey.
+    Beside weights of one scale per channel, S_b and S_w are the largest ones, and b·S_b is first kept in 28-bit
+    fractions of its largest. Computed exactly, all this would change nothing.
     """
     real = bias.astype(np.float32) * scale
-    if not real.any():
-        return np.zeros(bias.shape, np.int64)
-    step = np.abs(real).max() * np.float32(2.0**-28)
-    return np.trunc(np.rint(real * (1 / step)).astype(np.float32) * step / unit).astype(np.int64)
+    if per_channel and real.any():
+        step = np.abs(real).max() * np.float32(2.0**-28)
+        real = np.rint(real * (1 / step)).astype(np.float32) * step
+    return np.trunc(real / unit).astype(np.int64)
 
 
 def requantize(acc, m, e, zero_point: int) -> np.ndarray:
@@ -136,8 +136,8 @@ def conv(op):
     if len(op.inputs) > 2:
         if not np.allclose(op.inputs[2].scale, np.float32(x.scale) * scale, rtol=1e-3, atol=0):
             raise ValueError(f"{op.name}: its bias is not at S = S_x·S_w; write the graph with `qdq.quantize_model`.")
-        own = op.stored[2].astype(np.int64)
-        bias = bias + (own if w.axis is None else stored_bias(own, np.float32(np.max(op.inputs[2].scale)), unit))
+        largest = np.float32(np.max(op.inputs[2].scale))
+        bias = bias + stored_bias(op.stored[2], largest, unit, w.axis is not None)
     bias = bias.astype(np.int32)[:, None]
     multiplier = unit / np.float32(y.scale) * (scale / scale.max())  # float32, in this order
     m, e = (v.astype(np.int32)[:, None] for v in mantissa(multiplier, 12))

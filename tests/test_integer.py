@@ -220,7 +220,7 @@ exact = integer.mantissa
 WRONG = {
     "the whole accumulator": ("requantize", rounded),
     "an 11-bit multiplier": ("mantissa", lambda real, bits: (exact(real, bits - 1)[0] * 2, exact(real, bits - 1)[1])),
-    "an exact bias": ("stored_bias", lambda bias, scale, unit: bias.astype(np.int64)),
+    "an exact bias": ("stored_bias", lambda bias, *_: bias.astype(np.int64)),
     "one rounding of a recoded tensor": ("recode", recode_once),
     "a Concat that recodes": ("DIRECT", set()),
     "SiLU of a rounded sigmoid": ("sigmoid", lambda x: np.rint(255 / (1 + np.exp(-x))) / 255),
