@@ -85,7 +85,8 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
 
     `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse, which changes QDQ results);
     `htp` compiles it for the Hexagon: on the NPU where there is one, else in Qualcomm's emulator as
-    Snapdragon X Elite. `options` are the QNN provider's own, as strings.
+    Snapdragon X Elite. `options` are the QNN provider's own, as strings. `integer` is `helpers.integer`: the HTP's
+    arithmetic in NumPy, on any machine; what it returns runs like a session but has no `placement`.
 
     Raises FileNotFoundError (no such file), ValueError (not a model, unknown target or option) and
     RuntimeError (the target is not here, or refuses part of the graph: the node is named).
@@ -98,6 +99,12 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the path of an ONNX model.")
+    if target == "integer":
+        from .integer import Session  # imported here: it stands above `qdq`, which most sessions do not need
+
+        if options or optimize:
+            raise ValueError("target 'integer' takes no options; it computes the graph as the HTP would.")
+        return Session(path)
     if target not in ("cpu", "htp"):
         raise ValueError(f"target '{target}' is unknown; this machine has: {', '.join(targets())}.")
     if target == "cpu":
