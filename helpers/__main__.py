@@ -1,4 +1,4 @@
-"""The same work without a notebook: `python -m helpers doctor | quantize | evaluate | fetch`."""
+"""The same work without a notebook: `python -m helpers doctor | quantize | evaluate | compile | fetch`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import assets, calibrate, graph, qdq, session, vision
+from . import assets, calibrate, context, graph, qdq, session, vision
 
 METHODS = {
     "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
@@ -90,6 +90,8 @@ def evaluate(args) -> None:
     if args.target == "htp":
         placed = session.placement(session.load(int8, "htp"))  # fails before the long work where there is no HTP
         rows.append(("INT8 HTP", int8, "htp"))
+    elif args.target == "integer":
+        rows.append(("as on HTP", int8, "integer"))
     print(f"{len(pictures)} pictures of {args.images}")
     print(f"{'':<10}{'AP50-95':>9}{'AP50':>9}")
     for label, path, target in rows:
@@ -101,6 +103,14 @@ def evaluate(args) -> None:
     record = args.folder / "ranges.json"
     if record.is_file() and (seen := set(json.loads(record.read_text())["calibrated_on"]) & {p.name for p in pictures}):
         print(f"note: {len(seen)} of these pictures also set the ranges; judge on others.")
+
+
+def compile_(args) -> None:
+    """A QDQ model in; a context compiled for the HTP and its passport out."""
+    made = session.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
+    record = context.check(made)
+    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for", end=" ")
+    print("soc_model {soc_model}, v{htp_arch}".format(**record) if "soc_model" in record else record["device"])
 
 
 def fetch(args) -> None:
@@ -122,8 +132,8 @@ def main(argv=None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for function in (doctor, quantize, evaluate, fetch):
-        command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+    for function in (doctor, quantize, evaluate, compile_, fetch):
+        command = commands.add_parser(function.__name__.strip("_"), help=function.__doc__, description=function.__doc__)
         command.set_defaults(run=function)
         if function is quantize:
             command.add_argument("model", help="an ONNX file, or yolov8n")
@@ -135,8 +145,11 @@ def main(argv=None) -> int:
         elif function is evaluate:
             command.add_argument("folder", type=Path, help="what quantize wrote")
             command.add_argument("--images", default="validation", metavar="PICTURES", help="a folder, or coco128")
-            command.add_argument("--target", choices=["cpu", "htp"], default="cpu")
+            command.add_argument("--target", choices=["cpu", "htp", "integer"], default="cpu")
             command.add_argument("--limit", type=positive, help="how many pictures, from the start (all)")
+        elif function is compile_:
+            command.add_argument("model", type=Path, help="a QDQ model, such as out/int8.onnx")
+            command.add_argument("-o", "--output", type=Path, help="the context to write (beside it, <name>_htp.onnx)")
         elif function is fetch:
             command.add_argument("name", help="yolov8n or coco128")
     args = parser.parse_args(argv)

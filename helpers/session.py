@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import csv
+import json
 import os
 import platform
-import sys
+import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import onnxruntime as ort
 
-QNN = "QNNExecutionProvider"
-# The emulator takes the last Hexagon it was told of; without both it is silently a v68. 60 = Snapdragon X Elite.
-X_ELITE = {"soc_model": "60", "htp_arch": "73"}
-# The provider ignores a name that it does not know, so a misspelt option would change nothing and say nothing.
-QNN_OPTIONS = frozenset(
-    "backend_path backend_type device_id disable_file_mapped_weights dump_json_qnn_graph json_qnn_graph_dir "
-    "dump_qnn_ir_dlc dump_qnn_ir_dlc_dir enable_framework_op_trace enable_htp_fp16_precision "
-    "enable_htp_graph_splitting enable_htp_prepare_only enable_htp_shared_memory_allocator "
-    "enable_htp_spill_fill_buffer enable_vtcm_backup_buffer_sharing extended_udma htp_arch htp_bf16_enable "
-    "htp_graph_finalization_optimization_mode htp_performance_mode htp_share_resource_optimization "
-    "offload_graph_io_quantization op_packages profiling_file_path profiling_level qnn_context_priority "
-    "qnn_saver_path rpc_control_latency skip_qnn_version_check soc_model vtcm_mb".split()
-)  # the names in onnxruntime-qnn 2.7.0
-
-
-@functools.cache
-def qnn() -> tuple[ort.OrtEpDevice, dict[str, str]]:
-    """The QNN device of this machine and the provider options that it needs; registers the plugin once.
-
-    An NPU needs none. The emulator is a device of type CPU and needs its backend named, and the Snapdragon.
-    Raises RuntimeError that says why there is no device.
-    """
-    if sys.platform == "darwin":
-        raise RuntimeError("target 'htp' is not here: Qualcomm publishes no onnxruntime-qnn for macOS; use 'cpu'.")
-    try:
-        import onnxruntime_qnn
-    except ImportError:
-        raise RuntimeError("target 'htp' is not here: onnxruntime-qnn is not installed; use 'cpu'.") from None
-    if QNN not in {d.ep_name for d in ort.get_ep_devices()}:
-        ort.register_execution_provider_library(QNN, onnxruntime_qnn.get_library_path())
-    devices = {d.device.type: d for d in ort.get_ep_devices() if d.ep_name == QNN}
-    kind = ort.OrtHardwareDeviceType
-    if kind.NPU in devices:
-        return devices[kind.NPU], {}
-    if kind.CPU in devices and sys.platform == "linux":
-        return devices[kind.CPU], {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), **X_ELITE}
-    raise RuntimeError("target 'htp' is not here: onnxruntime-qnn sees no Hexagon NPU on this machine; use 'cpu'.")
+from . import context
+from .backend import QNN, QNN_OPTIONS, X_ELITE, qnn, quiet_stdout
 
 
 def targets() -> dict[str, str]:
@@ -63,21 +31,7 @@ def targets() -> dict[str, str]:
             if qnn()[1]
             else "Hexagon HTP of this machine's NPU"
         )
-    return found
-
-
-@contextlib.contextmanager
-def _quiet_stdout():
-    """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout."""
-    sys.stdout.flush()
-    with open(os.devnull, "w") as null:
-        kept = os.dup(1)
-        os.dup2(null.fileno(), 1)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+    return found | {"integer": "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"}
 
 
 def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort.InferenceSession:
@@ -108,6 +62,8 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
     if target not in ("cpu", "htp"):
         raise ValueError(f"target '{target}' is unknown; this machine has: {', '.join(targets())}.")
     if target == "cpu":
+        if context.is_context(path):
+            raise ValueError(f"{path}: a context compiled for the HTP; load it with target 'htp'.")
         so = _options()
         if options:
             raise ValueError(f"target 'cpu' takes no option '{next(iter(options))}'; QNN's options need target 'htp'.")
@@ -119,7 +75,9 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
         raise ValueError(f"QNN has no option '{min(unknown)}'; it knows: {', '.join(sorted(QNN_OPTIONS))}.")
     device, needed = qnn()
     options = {**needed, **options}
-    with _quiet_stdout():
+    if context.is_context(path):
+        context.check(path)  # the backend runs a damaged one without a word
+    with quiet_stdout():
         try:
             session = _open(path, _options(device, options, "1"), enable_fallback=0)
         except RuntimeError as e:
@@ -172,3 +130,74 @@ def placement(session: ort.InferenceSession) -> dict[str, str]:
     parts = session.get_provider_graph_assignment_info()
     placed = [(node, part.ep_name) for part in parts for node in part.get_nodes()]
     return {node.name or f"{node.op_type}_{i}": provider for i, (node, provider) in enumerate(placed)}
+
+
+def compile_context(path, out, embed: bool = True, **options) -> Path:
+    """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
+
+    Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73). The binary lies in
+    the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`. `<stem>.json` is its passport: SHA-256 of all
+    files and of the model, versions, SoC, and where the ranges came from (`ranges.json` beside the model); `load`
+    checks it. All files are written, or none.
+
+    Raises as `load(path, "htp")` does, and ValueError for a context or a name that does not end in .onnx.
+    Source: ONNX Runtime, "EPContext design".
+    """
+    path, out = Path(path), Path(out)
+    if out.suffix != ".onnx":
+        raise ValueError(f"{out}: a context is an ONNX file; give a name that ends in .onnx.")
+    if path.is_file() and context.is_context(path):
+        raise ValueError(f"{path}: compiled already; give the QDQ model that it was made from.")
+    device, needed = qnn()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        made = Path(work) / out.name
+        so = _options(device, {**needed, **options}, "1")
+        for key, value in {"enable": "1", "embed_mode": str(int(embed)), "file_path": str(made)}.items():
+            so.add_session_config_entry(f"ep.context_{key}", value)
+        try:
+            with quiet_stdout():
+                _open(path, so, enable_fallback=0)
+        except (RuntimeError, ValueError):
+            load(path, "htp")  # says it by node
+            raise
+        record = path.with_name("ranges.json")
+        found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        ranges = f"{found['method']}, {len(found['calibrated_on'])} pictures" if found else "unknown"
+        context.seal(made, path, ranges, **({k: needed[k] for k in X_ELITE} if needed else {"device": "this NPU"}))
+        for file in sorted(Path(work).iterdir(), key=lambda f: f.suffix == ".onnx"):  # the shell last
+            os.replace(file, out.with_name(file.name))
+    return out
+
+
+class Kernel(NamedTuple):
+    """What the backend ran as one: its name, its cycles (the host's, where emulated), the ONNX nodes it came from."""
+
+    name: str
+    cycles: int
+    nodes: tuple[str, ...]
+
+
+def op_trace(path, feed=None) -> list[Kernel]:
+    """What the HTP made of a model's nodes, read from the backend's own trace of one run: who was fused with whom.
+
+    A kernel of 0 cycles was fused into another: SiLU's Sigmoid into its Mul. Without a `feed` the inputs are zeros.
+    Raises as `load(path, "htp")` does. Source: ONNX Runtime, "QNN Execution Provider", framework op trace.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        trace = Path(work) / "trace.csv"
+        session = load(
+            path, "htp", profiling_level="optrace", enable_framework_op_trace="1", profiling_file_path=str(trace)
+        )
+        kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}
+        session.run(None, feed or {i.name: np.zeros(i.shape, kinds[i.type]) for i in session.get_inputs()})
+        del session
+        with open(trace, encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["Message"] == "NODE"]
+    return [
+        Kernel(
+            row["Event Identifier"].rpartition(":OpId_")[0], int(row["Time"]), tuple(row["ONNX Source Ops"].split(";"))
+        )
+        for row in rows
+        if row["ONNX Source Ops"]
+    ]

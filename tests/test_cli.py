@@ -35,6 +35,20 @@ def test_evaluate_ends_with_the_three_way_table(out, capsys):
     assert count == total and int(total) > 100
 
 
+@needs_htp
+def test_the_integers_score_as_the_htp_does_and_compile_writes_a_context_with_its_passport(out, capsys, tmp_path):
+    assert main(["evaluate", str(out), "--target", "htp", "--limit", "4"]) == 0
+    theirs = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("INT8 HTP"))
+    assert main(["evaluate", str(out), "--target", "integer", "--limit", "4"]) == 0
+    ours = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("as on HTP"))
+    assert ours.split()[-2:] == theirs.split()[-2:]
+
+    assert main(["compile", str(out / "int8.onnx"), "-o", str(tmp_path / "net.onnx")]) == 0
+    assert "soc_model 60, v73" in capsys.readouterr().out
+    assert json.loads((tmp_path / "net.json").read_text())["ranges"] == "percentile, 16 pictures"
+    assert main(["compile", str(tmp_path / "gone.onnx")]) == 2
+
+
 def test_doctor_names_the_target_and_what_is_missing(capsys, monkeypatch):
     monkeypatch.setenv(assets.VARIABLE, "")
     assert main(["doctor"]) == 0

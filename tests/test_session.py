@@ -5,7 +5,7 @@ import onnx.parser
 import pytest
 from conftest import needs_htp
 
-from helpers import assets, session, vision
+from helpers import assets, backend, context, session, vision
 
 
 def test_cpu_runs_every_node_of_the_graph(cut):
@@ -70,11 +70,63 @@ def test_bad_input_is_one_sentence(tmp_path, name, target, options, message):
 
 
 def test_macos_says_plainly_that_it_has_no_qnn(monkeypatch):
-    monkeypatch.setattr(session.sys, "platform", "darwin")
+    monkeypatch.setattr(backend.sys, "platform", "darwin")
     session.qnn.cache_clear()
     try:
-        assert list(session.targets()) == ["cpu"]
+        assert list(session.targets()) == ["cpu", "integer"]
         with pytest.raises(RuntimeError, match="no onnxruntime-qnn for macOS"):
             session.load(assets.model(), "htp")
     finally:
         session.qnn.cache_clear()
+
+
+@needs_htp
+@pytest.mark.parametrize("embed", [True, False])
+def test_a_context_gives_back_every_bit_and_is_refused_once_a_byte_changed(int8, tmp_path, embed):
+    out = session.compile_context(int8, tmp_path / "made" / "net.onnx", embed)
+    files = {"net.onnx", "net.json"} | (set() if embed else {"net_qnn.bin"})
+    assert {f.name for f in out.parent.iterdir()} == files
+    record = context.check(out)
+    assert (record["soc_model"], record["htp_arch"]) == ("60", "73") and record["source"]["name"] == int8.name
+
+    loaded, fresh = session.load(out, "htp"), session.load(int8, "htp")
+    feed = next(iter(vision.Feeds(assets.images()[:1], int8)))
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.run(None, feed), fresh.run(None, feed), strict=True))
+    assert set(session.placement(loaded).values()) == {session.QNN}
+    del loaded
+
+    binary = out if embed else out.with_name("net_qnn.bin")
+    damaged = bytearray(binary.read_bytes())
+    damaged[len(damaged) // 2] ^= 255
+    binary.write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"{binary.name}: not the file that was compiled") as caught:
+        session.load(out, "htp")
+    assert "\n" not in str(caught.value)
+
+
+@needs_htp
+def test_contexts_that_cannot_be_had_are_named_and_leave_nothing(int8, tmp_path):
+    out = session.compile_context(int8, tmp_path / "net.onnx")
+    (tmp_path / "net.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"net\.onnx: a compiled context without its passport net\.json"):
+        session.load(out, "htp")
+    with pytest.raises(ValueError, match="compiled for the HTP; load it with target 'htp'"):
+        session.load(out, "cpu")
+    with pytest.raises(ValueError, match="compiled already"):
+        session.compile_context(out, tmp_path / "again.onnx")
+    with pytest.raises(ValueError, match=r"net\.bin: a context is an ONNX file"):
+        session.compile_context(int8, tmp_path / "net.bin")
+    with pytest.raises(FileNotFoundError, match=r"gone\.onnx"):
+        session.compile_context(tmp_path / "gone.onnx", tmp_path / "x.onnx")
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ValueError, match=r"text\.onnx: not an ONNX model"):
+        session.compile_context(tmp_path / "text.onnx", tmp_path / "x.onnx")
+    assert {f.name for f in tmp_path.iterdir()} == {"net.onnx", "net.json", "text.onnx"}
+
+
+@needs_htp
+def test_the_backend_s_own_trace_says_what_it_fused(int8):
+    trace = {k.name.split("_token")[0]: k for k in session.op_trace(int8)}
+    conv, sigmoid, mul = (trace[f"/model.0/{name}"] for name in ("conv/Conv", "act/Sigmoid", "act/Mul"))
+    assert {"model.0.conv.weight_DequantizeLinear", "/model.0/conv/Conv_output_0_QuantizeLinear"} <= set(conv.nodes)
+    assert conv.cycles > 0 and mul.cycles > 0 and sigmoid.cycles == 0, "SiLU is one table"
