@@ -1,4 +1,4 @@
-"""The passport of a compiled context: what it was made from and for, and the SHA-256 that the backend never asks for."""
+"""The passport of a compiled context: what it was made from and for, and the SHA-256 the backend never asks for."""
 
 from __future__ import annotations
 
