@@ -124,32 +124,35 @@ def block(qdq_model, conv: str) -> Figure:
     params = qdq.list_qparams(qdq_model)
     unit = next(g for g in qdq.fused_groups(qdq_model) if g.nodes[0] == conv)
     silu = next(g for g in qdq.fused_groups(qdq_model) if g.op == "SiLU" and g.inputs[0] == unit.output)
-    edges = [unit.inputs[0], unit.output, silu.output]
+    sigmoid = next(n for n in qdq.read_model(qdq_model).graph.node if n.name == silu.nodes[0])
+    edges = [unit.inputs[0], unit.output, sigmoid.output[0], silu.output]
     fig, ax = _figure(height=4.2)
     ax.set(xlim=(-1.4, 9.7), ylim=(-0.5, 4.7))
     ax.set_axis_off()
     arrow = {"arrowstyle": "->", "color": GREY}
 
-    def lane(y, title, boxes, bypass=True):
+    def lane(y, title, boxes, bypass=None):
         ax.text(-1.3, y + 0.6, title, fontsize=9, weight="bold")
         ax.annotate("", (9.4, y), (-0.9, y), arrowprops=arrow, zorder=1)
         if bypass:
             bent = arrow | {"connectionstyle": "arc3,rad=-0.25"}
-            ax.annotate("", (7.5, y + 0.32), (2.8, y), arrowprops=bent, zorder=1)
+            ax.annotate("", (bypass, y + 0.32), (2.8, y), arrowprops=bent, zorder=1)
         for x, text, colour in boxes:
             _box(ax, x, y, text, colour, 1.8 if len(text) > 9 else 0.74)
 
     white, pale_blue, pale_orange = "white", "#cce3f0", "#fbe6bf"
     floats = [(1.2, "Conv", white), (4.45, "Sigmoid", white), (7.55, "Mul", white)]
-    lane(3.8, "FP32 graph: 32 bits on every edge", floats)
+    lane(3.8, "FP32 graph: 32 bits on every edge", floats, bypass=7.5)
     contract = [(-0.36, "Q", white), (0.42, "DQ", pale_blue), (1.2, "Conv", pale_blue), (1.98, "Q", pale_blue)]
     contract += [(x, t, pale_orange) for x, t in ((3.67, "DQ"), (4.45, "Sigmoid"), (5.23, "Q"), (6.77, "DQ"))]
-    lane(2, "QDQ graph: the contract", [*contract, (7.55, "Mul", pale_orange), (8.33, "Q", pale_orange)])
-    for x, name in zip((-0.36, 1.98, 8.33), edges, strict=True):
+    lane(2, "QDQ graph: the contract", [*contract, (7.55, "Mul", pale_orange), (8.33, "Q", pale_orange)], bypass=6.77)
+    stored = "\n".join(f"{letter} {params[t].dtype}" for letter, t in zip("wb", unit.inputs[1:], strict=False))
+    ax.text(0.81, 1.62, stored, fontsize=8, ha="center", va="top", color=GREY)
+    for x, name in zip((-0.36, 1.98, 5.23, 8.33), edges, strict=True):
         qp = params[name]
         ax.text(x, 1.62, f"S = {qp.scale:.3g}\nZ = {qp.zero_point}", fontsize=8, ha="center", va="top", color=BLUE)
     kernels = [(1.2, "Conv, int8 × uint8", pale_blue), (6, "SiLU, one table", pale_orange)]
-    lane(0, "What an NPU may run: 8 bits on every edge", kernels, bypass=False)
+    lane(0, "What an NPU may run: 8 bits on every edge", kernels)
     for x in (-0.4, 3.6, 8.2):
         ax.text(x, 0.08, "uint8", fontsize=8, ha="center", color=BLUE)
     ax.set_title("Each coloured group of the contract may become one integer kernel", fontsize=11)
@@ -173,7 +176,7 @@ def scores(reference, others: dict, title: str) -> Figure:
 
 
 def placement(placed: dict[str, dict[str, str]]) -> Figure:
-    """Where each node of a graph runs, in graph order, a row for each session: {title: `session.placement(…)`}."""
+    """Where each node of a graph runs, as ONNX Runtime lists them: {title: `session.placement(…)`}, a row for each."""
     fig, ax = _figure(height=1 + 0.55 * len(placed))
     colours = {"QNNExecutionProvider": BLUE, "CPUExecutionProvider": ORANGE}
     for row, nodes in enumerate(placed.values()):
@@ -187,7 +190,7 @@ def placement(placed: dict[str, dict[str, str]]) -> Figure:
     ax.set_yticks(range(len(placed)), placed)
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set(xlabel="node, in the order of the graph", title="Ask where each node went, not which providers are listed")
+    ax.set(xlabel="node, as ONNX Runtime lists it", title="Ask where each node went, not which providers are listed")
     return fig
 
 
@@ -260,5 +263,45 @@ def growth(running: list, methods: dict) -> Figure:
     ax.set(xlabel="pictures", ylabel="upper end of the range", ylim=(0, None))
     ax.set_title("minmax never comes to rest: every picture can only push it up", fontsize=11)
     ax.legend(frameon=False, ncols=3, loc="lower right")
+    ax.grid(alpha=0.25)
+    return fig
+
+
+def pipeline(stages: dict[str, str], title: str) -> Figure:
+    """One output value on its way through the integer unit: {what is done: the number it leaves}, left to right."""
+    fig, ax = _figure(height=1.7)
+    ax.set(xlim=(-0.5, len(stages) - 0.5), ylim=(-0.9, 0.8))
+    ax.set_axis_off()
+    ax.annotate("", (len(stages) - 0.6, 0), (-0.4, 0), arrowprops={"arrowstyle": "->", "color": GREY}, zorder=1)
+    for k, (what, number) in enumerate(stages.items()):
+        _box(ax, k, 0, number, "#cce3f0" if k < len(stages) - 1 else "#fbe6bf", 0.84)
+        ax.text(k, -0.42, what, fontsize=9, ha="center", va="top", color=GREY)
+    ax.set_title(title, fontsize=11)
+    return fig
+
+
+def near_half(real: np.ndarray, different: np.ndarray) -> Figure:
+    """How far values are from a rounding border (…½), for all of them and for those that came out `different`."""
+    distance = np.abs(real - np.floor(real) - 0.5)
+    fig, ax = _figure(height=3)
+    bins = np.linspace(0, 0.5, 51)
+    for values, colour, name in ((distance, SKY, "all outputs"), (distance[different], RED, "not what rounding gives")):
+        ax.hist(values.ravel(), bins, color=colour, label=name)
+    ax.set(yscale="log", xlabel="distance of Σ·M from the border between two codes, in codes", ylabel="outputs")
+    ax.legend(framealpha=1, loc="center right")
+    ax.set_title("The two disagree only where the value lies next to a border", fontsize=11)
+    return fig
+
+
+def accumulators(length: dict[str, int], bits: dict[str, float]) -> Figure:
+    """Bits that a convolution's sum can need, sign included, against how many products it adds: both {layer: …}."""
+    fig, ax = _figure(height=3.2)
+    ax.scatter(length.values(), [bits[name] for name in length], color=BLUE, s=22, zorder=3)
+    for width in (16, 32):
+        ax.axhline(width, color=RED if width == 16 else GREY, ls="--", lw=1)
+        ax.text(max(length.values()), width - 0.4, f"int{width}", ha="right", va="top", color=GREY, fontsize=9)
+    ax.set_xscale("log", base=2)
+    ax.set(ylim=(14, 33), yticks=range(16, 33, 4), xlabel="products in one sum", ylabel="bits, worst case")
+    ax.set_title("8-bit factors need sums far wider than 16 bits, and 32 are enough", fontsize=11)
     ax.grid(alpha=0.25)
     return fig

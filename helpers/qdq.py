@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from pathlib import Path
@@ -190,6 +191,26 @@ def list_qparams(model) -> dict[str, QParams]:
         dtype = dtypes.get(node.input[2], "int32") if len(node.input) > 2 else "uint8"
         found[float_name(node.input[0])] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
     return found
+
+
+def expose(qdq_model, tensors, out) -> Path:
+    """Write the same QDQ graph with the codes of some inner `tensors` (float graph's names) as further outputs.
+
+    An output more can break a fusion around it: the codes that are shown stay, the time does not.
+    Raises ValueError for a tensor without a QuantizeLinear.
+    """
+    model = read_model(qdq_model)
+    made = {float_name(n.input[0]): n for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    zeros = {t.name: t.data_type for t in model.graph.initializer}
+    shapes = {v.name: v.type.tensor_type.shape for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    for tensor in tensors:
+        if tensor not in made:
+            near = difflib.get_close_matches(tensor, made, 3, 0)
+            raise ValueError(f"{qdq_model}: tensor '{tensor}' is not quantized; the nearest that are: {near}.")
+        codes = made[tensor].output[0]
+        shape = [d.dim_value for d in shapes[codes].dim]
+        model.graph.output.append(onnx.helper.make_tensor_value_info(codes, zeros[made[tensor].input[2]], shape))
+    return save_model(model, out)
 
 
 class Group(NamedTuple):

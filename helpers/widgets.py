@@ -181,3 +181,23 @@ def pick_tensor(qdq_model) -> w.VBox:
     choice.observe(show, "value")
     show()
     return w.VBox([choice, text])
+
+
+def follow(stages, shape) -> w.VBox:
+    """Choose an output of a layer by channel, row and column and see how its code came about.
+
+    `stages(channel, row, column)` gives `plot.pipeline`'s {what is done: the number it leaves}; `shape` is C×H×W.
+
+    >>> bytes(follow(lambda c, i, j: {"code": f"{c + i + j}"}, (2, 3, 3)).children[-1].value[1:4])
+    b'PNG'
+    """
+    style, wide = {"description_width": "80px"}, w.Layout(width="500px")
+    controls = [
+        w.IntSlider(n // 2, 0, n - 1, description=name, style=style, layout=wide)
+        for name, n in zip(("channel", "row", "column"), shape, strict=True)
+    ]
+
+    def draw(*at):
+        return plot.pipeline(stages(*at), f"Channel {at[0]}, row {at[1]}, column {at[2]}")
+
+    return _bind(draw, controls, 180)

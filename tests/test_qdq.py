@@ -102,3 +102,16 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, int8, cut, range
             call(folder / "out.onnx")
         assert "\n" not in str(caught.value)
         assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_an_exposed_tensor_is_the_codes_of_the_graph_as_written(int8, tmp_path):
+    inner = "/model.2/m.0/cv1/conv/Conv_output_0"
+    shown = session.load(qdq.expose(int8, [inner], tmp_path / "shown.onnx"))
+    feed = next(iter(vision.Feeds(assets.images()[:1], int8)))
+    *outputs, codes = shown.run(None, feed)
+    assert codes.dtype == np.uint8 and list(codes.shape) == shown.get_outputs()[-1].shape == [1, 8, 80, 80]
+    assert all(np.array_equal(a, b) for a, b in zip(outputs, session.load(int8).run(None, feed), strict=True))
+    integers = session.load(tmp_path / "shown.onnx", "integer").run(None, feed)[-1]
+    assert np.abs(codes.astype(int) - integers).max() <= 3 and 0.3 < (codes == integers).mean() < 1
+    with pytest.raises(ValueError, match="tensor 'nothing' is not quantized; the nearest that are"):
+        qdq.expose(int8, ["nothing"], tmp_path / "no.onnx")
