@@ -305,3 +305,21 @@ def accumulators(length: dict[str, int], bits: dict[str, float]) -> Figure:
     ax.set_title("8-bit factors need sums far wider than 16 bits, and 32 are enough", fontsize=11)
     ax.grid(alpha=0.25)
     return fig
+
+
+def roofline(layers, peak: float, bandwidth: float, modelled: dict[str, float], published: dict[str, float]) -> Figure:
+    """`cost.Layer`s under the roof of `peak` MAC/s and `bandwidth` bytes/s; beside it, its times and the chip's, ms."""
+    fig, (left, right) = _figure(1, 2, height=3.4, width_ratios=[1.3, 1])
+    intensity = np.array([x.macs / (x.reads + x.writes + x.weights) for x in layers if x.macs])
+    reach = np.geomspace(1, 4000, 100)
+    left.plot(reach, np.minimum(peak, bandwidth * reach) / 1e12, color=GREY)
+    left.plot(intensity, np.minimum(peak, bandwidth * intensity) / 1e12, "o", color=BLUE, ms=5, alpha=0.6)
+    left.axvline(peak / bandwidth, color=GREY, ls=":", lw=1)
+    left.set(xscale="log", yscale="log", xlabel="MACs for each byte moved", ylabel="at most, 10¹² MAC/s")
+    right.bar(np.arange(3) - 0.2, modelled.values(), 0.38, color=SKY, label="roofline: at least")
+    right.bar(np.arange(3) + 0.2, [published[k] for k in modelled], 0.38, color=ORANGE, label="published, on the chip")
+    right.set_xticks(range(3), modelled)
+    right.set(ylabel="ms a picture")
+    right.legend(frameon=False, loc="upper left", fontsize=9)
+    fig.suptitle("Most convolutions wait for memory, and the chip takes longer still", fontsize=11)
+    return fig

@@ -184,10 +184,11 @@ def op_trace(path, feed=None) -> list[Kernel]:
     A kernel of 0 cycles was fused into another: SiLU's Sigmoid into its Mul. Without a `feed` the inputs are zeros.
     Raises as `load(path, "htp")` does. Source: ONNX Runtime, "QNN Execution Provider", framework op trace.
     """
-    with tempfile.TemporaryDirectory() as work:
+    path = Path(path).resolve()
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):  # it leaves a file where it stands
         trace = Path(work) / "trace.csv"
         session = load(
-            path, "htp", profiling_level="optrace", enable_framework_op_trace="1", profiling_file_path=str(trace)
+            path, "htp", profiling_level="detailed", enable_framework_op_trace="1", profiling_file_path=str(trace)
         )
         kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}
         session.run(None, feed or {i.name: np.zeros(i.shape, kinds[i.type]) for i in session.get_inputs()})

@@ -112,6 +112,6 @@ def test_an_exposed_tensor_is_the_codes_of_the_graph_as_written(int8, tmp_path):
     assert codes.dtype == np.uint8 and list(codes.shape) == shown.get_outputs()[-1].shape == [1, 8, 80, 80]
     assert all(np.array_equal(a, b) for a, b in zip(outputs, session.load(int8).run(None, feed), strict=True))
     integers = session.load(tmp_path / "shown.onnx", "integer").run(None, feed)[-1]
-    assert np.abs(codes.astype(int) - integers).max() <= 3 and 0.3 < (codes == integers).mean() < 1
+    assert 0 < np.abs(codes.astype(int) - integers).mean() < 2, "other roundings, the same tensor"
     with pytest.raises(ValueError, match="tensor 'nothing' is not quantized; the nearest that are"):
         qdq.expose(int8, ["nothing"], tmp_path / "no.onnx")

@@ -125,8 +125,10 @@ def test_contexts_that_cannot_be_had_are_named_and_leave_nothing(int8, tmp_path)
 
 
 @needs_htp
-def test_the_backend_s_own_trace_says_what_it_fused(int8):
+def test_the_backend_s_own_trace_says_what_it_fused(int8, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     trace = {k.name.split("_token")[0]: k for k in session.op_trace(int8)}
     conv, sigmoid, mul = (trace[f"/model.0/{name}"] for name in ("conv/Conv", "act/Sigmoid", "act/Mul"))
     assert {"model.0.conv.weight_DequantizeLinear", "/model.0/conv/Conv_output_0_QuantizeLinear"} <= set(conv.nodes)
     assert conv.cycles > 0 and mul.cycles > 0 and sigmoid.cycles == 0, "SiLU is one table"
+    assert not list(tmp_path.iterdir()), "the backend writes into the folder where it stands"

@@ -27,6 +27,7 @@ BELOW = {
     "integer": {"affine", "graph", "kernels", "qdq"},
     "qdq": {"affine", "calibrate", "graph"},
     "backend": set(),
+    "cost": {"graph"},
     "context": set(),
     "session": {"backend", "context", "integer"},
     "assets": set(),
