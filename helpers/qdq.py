@@ -172,18 +172,15 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
     return save_model(quantizer.model.model, out)
 
 
-def _store(model: onnx.ModelProto, node: onnx.NodeProto, index: int, array: np.ndarray, readers: set[int]) -> None:
-    """Give `node` the constant `array` as input `index`; in place if no node outside of `readers` (ids) reads it."""
-    name = node.input[index]
-    stored = {t.name: t for t in model.graph.initializer}
-    if any(name in n.input and id(n) not in readers for n in model.graph.node):
+def _store(model: onnx.ModelProto, nodes: list, index: int, array: np.ndarray) -> None:
+    """Give `nodes`, which read one constant as input `index`, another: in place if no other node reads it."""
+    name, stored = nodes[0].input[index], {t.name: t for t in model.graph.initializer}
+    if sum(name in n.input for n in model.graph.node) > len(nodes):
         name = next(f"{name}_{k}" for k in range(len(stored) + 1) if f"{name}_{k}" not in stored)
+    for node in nodes:
         node.input[index] = name
     tensor = numpy_helper.from_array(array, name)
-    if name in stored:
-        stored[name].CopyFrom(tensor)
-    else:
-        model.graph.initializer.append(tensor)
+    stored[name].CopyFrom(tensor) if name in stored else model.graph.initializer.append(tensor)
 
 
 def set_range(model, tensor: str, rmin: float, rmax: float):
@@ -232,14 +229,14 @@ def set_range(model, tensor: str, rmin: float, rmax: float):
                 text = f"is so small that the bias of '{node.name}' needs more than 32 bits; take a wider one"
                 raise ValueError(f"the range ({rmin}, {rmax}) of tensor '{tensor}' {text}.")
             biases[node.input[2]] = bias, codes.astype(np.int32), (stored[bias.input[1]] * growth).astype(np.float32)
-    ids = {id(n) for n in pairs}
-    for node in pairs:
-        qp, shape = found[node.output[0]], stored[node.input[1]].shape
-        _store(model, node, 1, np.full(shape, qp.scale, np.float32), ids)
-        _store(model, node, 2, np.full(shape, qp.zero_point, qp.dtype), ids)
+    for index, field in ((1, "scale"), (2, "zero_point")):
+        for name in {n.input[index] for n in pairs}:
+            nodes = [n for n in pairs if n.input[index] == name]
+            qp, old = found[nodes[0].output[0]], stored[name]
+            _store(model, nodes, index, np.full(old.shape, getattr(qp, field), old.dtype))
     for bias, codes, scale in biases.values():
-        _store(model, bias, 0, codes, {id(bias)})
-        _store(model, bias, 1, scale, {id(bias)})
+        _store(model, [bias], 0, codes)
+        _store(model, [bias], 1, scale)
     return model
 
 
