@@ -157,6 +157,15 @@ def _on_htp(fp32, path):
     }
 
 
+def _each(feeds, what: str):
+    """The feeds behind a progress bar; raises ValueError where there is none."""
+    feed = None
+    for feed in tqdm(feeds, desc=what, unit="feed", total=operator.length_hint(feeds, 0) or None, leave=False):
+        yield feed
+    if feed is None:
+        raise ValueError("there are no feeds: give at least one {input name: array}; a used-up generator has none.")
+
+
 def layer_sqnr(
     fp32, qdq, feeds, target: str = "cpu", *, isolated: bool = False, only: str | None = None
 ) -> dict[str, float]:
@@ -196,15 +205,11 @@ def layer_sqnr(
     else:
         both = _on_integer(real, quantized, pairs, isolated) if target == "integer" else _on_htp(real, Path(qdq))
     signal, noise = {}, {}
-    for feed in tqdm(
-        feeds, desc=f"SQNR on {target}", unit="feed", total=operator.length_hint(feeds, 0) or None, leave=False
-    ):
+    for feed in _each(feeds, f"SQNR on {target}"):
         for tensor, (a, b) in both(feed).items():
             a, gap = a.ravel(), (a - b).ravel()
             signal[tensor] = signal.get(tensor, 0.0) + float(a @ a)
             noise[tensor] = noise.get(tensor, 0.0) + float(gap @ gap)
-    if not signal:
-        raise ValueError("there are no feeds: give at least one {input name: array}; a used-up generator has none.")
     with np.errstate(divide="ignore"):
         return {t: float(10 * np.log10(np.divide(signal[t], noise[t]))) if noise[t] else np.inf for t in signal}
 
@@ -237,7 +242,7 @@ def rounding_gap(qdq, feeds) -> dict[str, tuple[float, float]]:
     kind = onnx.TensorProto.UINT8
     graph.graph.input.extend(onnx.helper.make_tensor_value_info(n, kind, None) for n in given.values())
     cpu, differ, bias, count = _session_of(graph, made.values()), {}, {}, 0
-    for feed in tqdm(feeds, desc="rounding", unit="feed", total=operator.length_hint(feeds, 0) or None, leave=False):
+    for feed in _each(feeds, "rounding"):
         codes = model.run(feed, every=True)
         fed = feed | {name: codes[t] for t, name in given.items()}
         for t, theirs in zip(made, cpu.run(list(made.values()), fed), strict=True):
@@ -245,4 +250,4 @@ def rounding_gap(qdq, feeds) -> dict[str, tuple[float, float]]:
             differ[t] = differ.get(t, 0.0) + float(np.mean(gap != 0))
             bias[t] = bias.get(t, 0.0) + float(gap.mean())
         count += 1
-    return {t: (differ[t] / count, bias[t] / count) for t in made if count}
+    return {t: (differ[t] / count, bias[t] / count) for t in made}

@@ -117,22 +117,24 @@ def _pictures(reference, test, conf: float):
             p, q = a[0][i], b[0][j]
             centre, size = (q[:2] + q[2:] - p[:2] - p[2:]) / 2, q[2:] - q[:2] - p[2:] + p[:2]
             shift = np.hypot(*centre), np.hypot(*size), float(b[1][j] - a[1][i])
-            pairs.append((picture, area[0][i], 1 - float(box_iou(p, q)), *shift, flip, b[1][j] <= conf))
+            pairs.append((picture, area[0][i], 1 - float(box_iou(p, q)), *shift, flip, b[1][j] <= conf, a[1][i]))
         gone, seen = {f[0] for f in found}, {f[1] for f in found}
         singles += [(picture, area[0][i], 1, 0) for i in range(len(a[1])) if i not in gone]
         singles += [(picture, area[1][j], 0, 1) for j in np.flatnonzero(b[1] > conf) if j not in seen]
-    return np.array(pairs, float).reshape(-1, 8), np.array(singles, float).reshape(-1, 4)
+    return np.array(pairs, float).reshape(-1, 9), np.array(singles, float).reshape(-1, 4)
 
 
 def paired_boxes(reference, test, conf: float = 0.25) -> dict[str, np.ndarray]:
-    """What `paired_metrics` averages, a value per matched box: iou_drift, centre_shift, size_shift, jitter.
+    """What `paired_metrics` averages, a value per matched box: iou_drift, centre_shift, size_shift, jitter, and the
+    reference's score.
 
     >>> one = [(np.array([[0, 0, 10, 10.0]]), np.array([0.9]), np.array([0]))]
     >>> paired_boxes(one, one)["iou_drift"]
     array([0.])
     """
     pairs, _ = _pictures(reference, test, conf)
-    return dict(zip(("iou_drift", "centre_shift", "size_shift", "jitter"), pairs.T[2:6], strict=True))
+    columns = {"iou_drift": 2, "centre_shift": 3, "size_shift": 4, "jitter": 5, "score": 8}
+    return {key: pairs[:, column] for key, column in columns.items()}
 
 
 def paired_metrics(
@@ -180,7 +182,7 @@ def paired_metrics(
     pairs, singles = _pictures(reference, test, conf)
     if not len(pairs) and not singles[:, 2].any():
         raise ValueError(f"the reference has no box above {conf}, so there is nothing to compare; give other pictures.")
-    drift, centre, size, jitter, flip, faded = pairs.T[2:]
+    drift, centre, size, jitter, flip, faded = pairs.T[2:8]
 
     def per_picture(owner, values):
         return weights @ np.bincount(owner.astype(int), values, len(test))
@@ -199,8 +201,8 @@ def paired_metrics(
             sums = {"iou_drift": mean(drift), "centre_shift": mean(centre), "size_shift": mean(size)}
             sums |= {"jitter_mean": mean(jitter), "jitter_abs": mean(np.abs(jitter))}
             sums["jitter_std"] = np.sqrt(np.maximum(mean(jitter**2) - mean(jitter) ** 2, 0))
-            sums["flips"] = mean(flip) * n / boxes
-            sums["lost"] = (boxes - n + mean(faded) * n) / boxes
+            sums["flips"] = per_picture(pairs[:, 0], here * flip) / boxes
+            sums["lost"] = (boxes - n + per_picture(pairs[:, 0], here * faded)) / boxes
             sums["new"] = per_picture(singles[:, 0], alone * singles[:, 3]) / boxes
         found |= {key + suffix: _interval(values) for key, values in sums.items()}
 

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from . import session as _session
 from .boxes import average_precision, box_iou, match, nms
-from .paired import average_precision_interval, paired_metrics
+from .paired import average_precision_interval, paired_boxes, paired_metrics
 
 __all__ = [
     "Detector",
@@ -27,6 +27,7 @@ __all__ = [
     "match",
     "nms",
     "open_picture",
+    "paired_boxes",
     "paired_metrics",
     "picture_input",
 ]
