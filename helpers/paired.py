@@ -54,7 +54,7 @@ def average_precision_samples(predictions, truths, weights: np.ndarray) -> np.nd
     overlaps most, best score first; precision is the best at this recall or above, at 101 recalls.
     """
     by_class: dict[int, list] = {}
-    levels = np.linspace(0.5, 0.95, 10)
+    levels, recalls = np.linspace(0.5, 0.95, 10), np.linspace(0, 1, 101)
     for picture, (found, truth) in enumerate(zip(predictions, truths, strict=True)):
         scores, classes, true = np.asarray(found[1]), np.asarray(found[2]), np.asarray(truth[-1])
         for c in {*classes.tolist(), *true.tolist()}:
@@ -83,7 +83,7 @@ def average_precision_samples(predictions, truths, weights: np.ndarray) -> np.nd
         for hit in hits[:last].T:
             right = np.cumsum(weight * hit, 1)
             precision = np.maximum.accumulate((right / np.maximum(everything, 1))[:, ::-1], 1)[:, ::-1]
-            reached = np.floor(100 * right / np.maximum(positives, 1)[:, None] + 1e-9) + 1
+            reached = np.searchsorted(recalls, right / np.maximum(positives, 1)[:, None], side="right")
             total += known * (precision * np.diff(reached, axis=1, prepend=0)).sum(1) / 1010
     return total / np.where(counted, counted, np.nan)
 

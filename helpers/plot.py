@@ -305,7 +305,7 @@ def overlay(picture, reference, test, names: dict, conf: float = 0.25) -> Figure
     """One picture with both detectors' boxes above `conf`: the test's dashed over the reference's."""
     image = vision.open_picture(picture)
     a, b = (tuple(part[r[1] > conf] for part in r) for r in (reference, test))
-    fig, ax = _figure(height=min(7.5, 8 * image.height / image.width) + 0.5)
+    fig, ax = _figure(height=min(3.9, 8 * image.height / image.width) + 0.4)
     ax.imshow(image)
     ax.set_axis_off()
     halo = [patheffects.withStroke(linewidth=4, foreground="black")]
@@ -318,10 +318,18 @@ def overlay(picture, reference, test, names: dict, conf: float = 0.25) -> Figure
             effects = halo if style == "-" else None
             box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=2, ls=style, path_effects=effects)
             ax.add_patch(box)
-            name, write = names.get(int(classes[k]), classes[k]), {"fontsize": 9, "clip_on": True, "path_effects": halo}
+            name, write = names.get(int(classes[k]), classes[k]), {"fontsize": 8, "clip_on": True, "path_effects": halo}
             if k not in partner:
                 only = "FP32" if style == "-" else "INT8"
-                ax.text(x0, y1 - 3, f"{name} {scores[k]:.2f}, {only} only", color=ORANGE, zorder=9, **write)
+                ax.annotate(
+                    f"{name} {scores[k]:.2f}, {only} only",
+                    (x0, y1),
+                    (0, -11),
+                    color=ORANGE,
+                    zorder=9,
+                    textcoords="offset points",
+                    **write,
+                )
             elif style == "-":
                 text = f"{name} {scores[k]:.2f} → {b[1][partner[k]]:.2f}"
                 ax.text(x0, max(y0 - 3, 9), text, color="white", **write)
