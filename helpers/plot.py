@@ -319,6 +319,8 @@ def overlay(picture, reference, test, names: dict, conf: float = 0.25) -> Figure
             box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=2, ls=style, path_effects=effects)
             ax.add_patch(box)
             name, write = names.get(int(classes[k]), classes[k]), {"fontsize": 8, "clip_on": True, "path_effects": halo}
+            if x0 > 0.7 * image.width:  # or the picture's edge would cut the text
+                x0, write = x1, write | {"ha": "right"}
             if k not in partner:
                 only = "FP32" if style == "-" else "INT8"
                 ax.annotate(

@@ -54,7 +54,7 @@ def random_pictures(rng, n, most, classes=3):
     for _ in range(n):
         k = rng.integers(1, most)
         low = rng.uniform(0, 60, (k, 2))
-        xyxy = np.concatenate([low, low + rng.uniform(5, 40, (k, 2))], 1)
+        xyxy = np.concatenate([low, low + rng.uniform(15, 40, (k, 2))], 1)
         made.append((xyxy, rng.uniform(0.1, 0.9, k), rng.integers(0, classes, k)))
     return made
 
