@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 
 from .affine import QParams, dequantize, quantize
+from .contract import float_name, fused_groups, list_qparams
 from .graph import constants, read_model
 from .kernels import DIRECT, KERNELS
-from .qdq import float_name, fused_groups, list_qparams
 
 
 @functools.cache

@@ -323,3 +323,135 @@ def roofline(layers, peak: float, bandwidth: float, modelled: dict[str, float], 
     right.legend(frameon=False, loc="upper left", fontsize=9)
     fig.suptitle("Most convolutions wait for memory, and the chip takes longer still", fontsize=11)
     return fig
+
+
+def depth(rows: dict[str, dict[str, float]], title: str) -> Figure:
+    """SQNR of each tensor in graph order, a row for each {title: `qdq.layer_sqnr(…)`}, its worst named."""
+    fig, axes = _figure(len(rows), height=0.6 + 1.9 * len(rows), sharex=True, sharey=True, squeeze=False)
+    order = {t: k for k, t in enumerate(max(rows.values(), key=len))}
+    for ax, (name, sqnr) in zip(axes[:, 0], rows.items(), strict=True):
+        seen = {t: v for t, v in sqnr.items() if np.isfinite(v)}
+        worst = min(seen, key=seen.get)
+        ax.bar([order[t] for t in seen], seen.values(), 1.0, color=BLUE)
+        ax.bar(order[worst], seen[worst], 2.5, color=RED)
+        text = f"worst: {worst.strip('/').removesuffix('_output_0')}, {seen[worst]:.1f} dB"
+        ax.text(0.995, 0.97, text, color=RED, fontsize=9, ha="right", va="top", transform=ax.transAxes)
+        ax.set_title(f"{name}: median {np.median(list(seen.values())):.1f} dB", fontsize=10, loc="left")
+        ax.set_ylabel("SQNR, dB")
+        ax.grid(alpha=0.25, axis="y")
+    axes[0, 0].set_ylim(0, 1.25 * max(v for r in rows.values() for v in r.values() if np.isfinite(v)))
+    axes[-1, 0].set_xlabel("quantized activation, in the order of the graph")
+    fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def roundings(shares: dict[str, dict[str, float]], title: str) -> Figure:
+    """Share of codes in which one operator alone differs, a dot for each: {operator: {tensor: share}}; depth is x."""
+    order = {t: k for k, t in enumerate(t for each in shares.values() for t in each)}
+    fig, ax = _figure(height=3.8)
+    colours, markers = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY], "os^Dv*P"
+    for k, (op, each) in enumerate(shares.items()):
+        y = 100 * np.array(list(each.values()))
+        name = f"{op} (mean {y.mean():.2g} %)"
+        ax.scatter([order[t] for t in each], y, s=22, color=colours[k % 7], marker=markers[k % 7], label=name)
+    ax.set(xlabel="operators, by kind, each in the order of the graph", ylabel="codes that differ, %", title=title)
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_ylim(-0.03, 300)
+    ax.legend(frameon=False, ncols=3, fontsize=9, loc="upper center")
+    ax.grid(alpha=0.25)
+    return fig
+
+
+def overlay(picture, reference, test, names: dict, conf: float = 0.25) -> Figure:
+    """One picture with both detectors' boxes above `conf`: the test's dashed over the reference's."""
+    image = vision.open_picture(picture)
+    a, b = (tuple(part[r[1] > conf] for part in r) for r in (reference, test))
+    fig, ax = _figure(height=min(3.9, 8 * image.height / image.width) + 0.4)
+    ax.imshow(image)
+    ax.set_axis_off()
+    halo = [patheffects.withStroke(linewidth=4, foreground="black")]
+    found = dict(vision.match(a, b))
+    for (xyxy, scores, classes), colour, style, partner in (
+        (a, SKY, "-", found),
+        (b, ORANGE, "--", {j: i for i, j in found.items()}),
+    ):
+        for k, (x0, y0, x1, y1) in enumerate(xyxy):
+            effects = halo if style == "-" else None
+            box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=2, ls=style, path_effects=effects)
+            ax.add_patch(box)
+            name, write = names.get(int(classes[k]), classes[k]), {"fontsize": 8, "clip_on": True, "path_effects": halo}
+            if x0 > 0.7 * image.width:  # or the picture's edge would cut the text
+                x0, write = x1, write | {"ha": "right"}
+            if k not in partner:
+                only = "FP32" if style == "-" else "INT8"
+                ax.annotate(
+                    f"{name} {scores[k]:.2f}, {only} only",
+                    (x0, y1),
+                    (0, -11),
+                    color=ORANGE,
+                    zorder=9,
+                    textcoords="offset points",
+                    **write,
+                )
+            elif style == "-":
+                text = f"{name} {scores[k]:.2f} → {b[1][partner[k]]:.2f}"
+                ax.text(x0, max(y0 - 3, 9), text, color="white", **write)
+    ax.set_title(f"{len(a[1])} boxes of FP32 (solid), {len(b[1])} of INT8 (dashed): {len(found)} in both", fontsize=11)
+    return fig
+
+
+def moved(boxes: dict[str, np.ndarray]) -> Figure:
+    """Distributions over matched boxes, from `paired.paired_boxes`: IoU drift, and the change of score."""
+    fig, (left, right) = _figure(1, 2, height=3.4, sharey=True)
+    for ax, values, label in (
+        (left, boxes["iou_drift"], "IoU drift, 1 − IoU"),
+        (right, boxes["jitter"], "score of INT8 − score of FP32"),
+    ):
+        low, high = (0, np.quantile(values, 0.99)) if ax is left else np.quantile(values, [0.005, 0.995])
+        ax.hist(np.clip(values, low, high), bins=40, color=BLUE)
+        middle = float(np.median(values))
+        ax.axvline(middle, color=RED, lw=2, label=f"median {middle:.3g}")
+        ax.set_xlabel(label)
+        ax.legend(frameon=False)
+        ax.grid(alpha=0.25)
+    left.set_ylabel("matched boxes")
+    fig.suptitle("Boxes stay nearly where they were; scores move both ways (ends: or more)", fontsize=11)
+    return fig
+
+
+def fates(score: np.ndarray, jitter: np.ndarray) -> Figure:
+    """Boxes of FP32 that a threshold loses, and wins, through INT8 alone, for each threshold."""
+    at = np.linspace(0.1, 0.95, 171)[:, None]
+    before, after = score > at, score + jitter > at
+    fig, ax = _figure(height=3.6)
+    ax.fill_between(
+        at[:, 0], (before & ~after).sum(1), color=ORANGE, step="mid", label="FP32 shows them, INT8 does not"
+    )
+    ax.fill_between(at[:, 0], -(after & ~before).sum(1), color=BLUE, step="mid", label="INT8 shows them, FP32 does not")
+    ax.axhline(0, color="black", lw=0.8)
+    most = int((before != after).sum(1).max())
+    ax.set(xlabel="threshold on the score", ylabel="boxes that change sides")
+    ax.set_title(f"INT8 alone moves up to {most} of {len(score)} boxes across one threshold", fontsize=11)
+    ax.yaxis.set_major_formatter(lambda y, _: f"{abs(y):.0f}")
+    ax.legend(frameon=False, fontsize=9)
+    ax.grid(alpha=0.25)
+    return fig
+
+
+def intervals(panels: dict[str, dict], title: str) -> Figure:
+    """Values with their 95 % intervals, a panel for each {quantity: {method: `paired.Interval`}}."""
+    rows = list(next(iter(panels.values())))
+    fig, axes = _figure(1, len(panels), height=1.4 + 0.45 * len(rows), sharey=True, squeeze=False)
+    for ax, (quantity, found) in zip(axes[0], panels.items(), strict=True):
+        for y, (value, low, high) in enumerate(found.values()):
+            ax.plot([low, high], [y, y], color=BLUE, lw=3, solid_capstyle="butt")
+            ax.plot(value, y, "o", color=RED, ms=6)
+            ax.annotate(f"{value:.4f}", (value, y), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+        ax.axvline(0, color=GREY, lw=1, ls="--")
+        ax.set_xlabel(quantity)
+        ax.set_ylim(len(rows) - 0.5, -0.6)
+        ax.grid(alpha=0.25, axis="x")
+        ax.locator_params(axis="x", nbins=4)
+    axes[0, 0].set_yticks(range(len(rows)), rows)
+    fig.suptitle(title, fontsize=11)
+    return fig

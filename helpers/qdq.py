@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
-from .affine import QParams
+from .affine import choose_qparams, qrange
+from .contract import Group, float_name, fused_groups, list_qparams, sources
 from .graph import constants, float_model, read_model, save_model
+
+__all__ = [
+    "Group",
+    "expose",
+    "float_name",
+    "fused_groups",
+    "head_convs",
+    "layer_sqnr",
+    "list_qparams",
+    "quantize_model",
+    "set_range",
+    "split_head",
+]
 
 ORT_TYPES = {
     "uint8": "QUInt8",
@@ -160,37 +173,72 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
     return save_model(quantizer.model.model, out)
 
 
-def float_name(tensor: str) -> str:
-    """A tensor's name before ONNX Runtime's quantizer renamed it, at graph outputs and for stored integers."""
-    return tensor.removesuffix("_QuantizeLinear_Input").removesuffix("_quantized")
+def _store(model: onnx.ModelProto, nodes: list, index: int, array: np.ndarray) -> None:
+    """Give `nodes`, which read one constant as input `index`, another: in place if no other node reads it."""
+    name, stored = nodes[0].input[index], {t.name: t for t in model.graph.initializer}
+    if sum(name in n.input for n in model.graph.node) > len(nodes):
+        name = next(f"{name}_{k}" for k in range(len(stored) + 1) if f"{name}_{k}" not in stored)
+    for node in nodes:
+        node.input[index] = name
+    tensor = numpy_helper.from_array(array, name)
+    stored[name].CopyFrom(tensor) if name in stored else model.graph.initializer.append(tensor)
 
 
-def list_qparams(model) -> dict[str, QParams]:
-    """The contract in numbers: {tensor of the float graph: QParams} for activations, weights and biases.
+def set_range(model, tensor: str, rmin: float, rmax: float):
+    """Give one activation of a QDQ graph another range: S = (rmax − rmin)/(qmax − qmin) in all its Q and DQ nodes.
 
-    `model` is a path or a ModelProto. The scale is a float, or an array along `axis`, as stored in the graph.
+    The dtype stays (uint8, uint16). Biases of the layers that read it stand at S_x·S_w, so their codes are made
+    anew, q = round(q·S_old/S_new), off by up to half an old step. Other tensors that stored their scale with
+    this one (MaxPool's, Resize's output) keep theirs. `model` is a ModelProto, changed in place, or a path, whose
+    file is replaced; it is returned.
 
-    >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
-    >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
-    >>> q = make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
-    >>> list_qparams(make_model(make_graph([q], "g", [], [], [s, z])))["x"].zero_point
-    3
+    Raises ValueError: no such activation (with the nearest names), a range reversed or not finite, a range so small
+    that a bias needs more than 32 bits; the model is as it was then.
+
+    >>> from onnx.parser import parse_model
+    >>> net = parse_model('''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
+    ...     <float s = {0.5}, uint8 z = {0}> { a = QuantizeLinear(x, s, z)  y = DequantizeLinear(a, s, z) }''')
+    >>> list_qparams(set_range(net, "x", -1, 50))["x"]
+    QParams(scale=0.20000000298023224, zero_point=5, dtype='uint8', axis=None)
     """
-    model = model if isinstance(model, onnx.ModelProto) else read_model(model)
-    stored = constants(model)
-    dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in model.graph.initializer}
-    found = {}
-    for node in model.graph.node:
-        if node.op_type != "QuantizeLinear" and (node.op_type != "DequantizeLinear" or node.input[0] not in stored):
-            continue
-        scale = stored[node.input[1]]
-        zero = stored[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.int64)
-        if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
-            scale, zero = scale.reshape(()), zero.reshape(())
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
-        dtype = dtypes.get(node.input[2], "int32") if len(node.input) > 2 else "uint8"
-        found[float_name(node.input[0])] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
-    return found
+    if not isinstance(model, onnx.ModelProto):
+        return save_model(set_range(read_model(model), tensor, rmin, rmax), model)
+    graph, source, stored = model.graph, sources(model), constants(model)
+    pairs = [
+        n
+        for n in graph.node
+        if n.op_type in ("QuantizeLinear", "DequantizeLinear")
+        and n.input[0] not in stored
+        and source[n.output[0]] == tensor
+    ]
+    if not pairs:
+        known = [source[n.output[0]] for n in graph.node if n.op_type == "QuantizeLinear"]
+        near = difflib.get_close_matches(tensor, known, 3, 0.3) or known[:3]
+        raise ValueError(f"the graph quantizes no activation '{tensor}'; the nearest names are {near}.")
+    try:
+        found = {n.output[0]: choose_qparams(rmin, rmax, stored[n.input[2]].dtype.name) for n in pairs}
+    except ValueError as e:
+        raise ValueError(f"tensor '{tensor}': {e}") from None
+    made = {name: node for node in graph.node for name in node.output}
+    biases = {}
+    for node in graph.node:
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.input) > 2 and node.input[0] in found:
+            bias, old = made[node.input[2]], stored[made[node.input[0]].input[1]]
+            growth = np.float64(found[node.input[0]].scale) / old
+            codes = np.rint(stored[bias.input[0]] / growth)
+            if np.abs(codes).max(initial=0) > qrange("int32")[1]:
+                text = f"is so small that the bias of '{node.name}' needs more than 32 bits; take a wider one"
+                raise ValueError(f"the range ({rmin}, {rmax}) of tensor '{tensor}' {text}.")
+            biases[node.input[2]] = bias, codes.astype(np.int32), (stored[bias.input[1]] * growth).astype(np.float32)
+    for index, field in ((1, "scale"), (2, "zero_point")):
+        for name in {n.input[index] for n in pairs}:
+            nodes = [n for n in pairs if n.input[index] == name]
+            qp, old = found[nodes[0].output[0]], stored[name]
+            _store(model, nodes, index, np.full(old.shape, getattr(qp, field), old.dtype))
+    for bias, codes, scale in biases.values():
+        _store(model, [bias], 0, codes)
+        _store(model, [bias], 1, scale)
+    return model
 
 
 def expose(qdq_model, tensors, out) -> Path:
@@ -213,44 +261,8 @@ def expose(qdq_model, tensors, out) -> Path:
     return save_model(model, out)
 
 
-class Group(NamedTuple):
-    """What a compiler may compute as one integer kernel: its op, nodes, and the float graph's tensors around it."""
+def layer_sqnr(fp32, qdq, feeds, target: str = "cpu", *, isolated: bool = False, only: str | None = None):
+    """SQNR of every activation in graph order, {tensor: dB}: `attribution.layer_sqnr` under the name of its subject."""
+    from .attribution import layer_sqnr  # it runs graphs, which reading and writing them does not need
 
-    op: str
-    nodes: tuple[str, ...]
-    inputs: tuple[str, ...]
-    output: str
-
-
-def fused_groups(model) -> list[Group]:
-    """Units of a QDQ graph in its order: an operator with the DQ before and the Q behind it; SiLU as one unit.
-
-    x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries, unless something
-    else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 08 measures.
-    `model` is a path or a ModelProto. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
-
-    >>> import onnx.parser
-    >>> text = '''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
-    ...     { s = Sigmoid(x)  y = Mul(x, s) }'''
-    >>> [(g.op, g.inputs, g.output) for g in fused_groups(onnx.parser.parse_model(text))]
-    [('SiLU', ('x',), 'y')]
-    """
-    model = model if isinstance(model, onnx.ModelProto) else read_model(model)
-    source = {}  # a tensor to the tensor of the float graph that it stands for
-    groups = []
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            source[node.output[0]] = float_name(source.get(node.input[0], node.input[0]))
-        elif node.op_type != "Constant":
-            inputs = tuple(source.get(t, t) for t in node.input if t)
-            groups.append(Group(node.op_type, (node.name,), inputs, float_name(node.output[0])))
-    read = Counter([t for g in groups for t in g.inputs] + [source.get(o.name, o.name) for o in model.graph.output])
-    sigmoids = {g.output: g for g in groups if g.op == "Sigmoid" and read[g.output] == 1}
-    merged, gone = [], set()
-    for g in groups:
-        gate = next((sigmoids[t] for t in g.inputs if t in sigmoids), None) if g.op == "Mul" else None
-        if gate and set(g.inputs) == {gate.output, gate.inputs[0]}:
-            gone.add(gate)
-            g = Group("SiLU", gate.nodes + g.nodes, gate.inputs, g.output)
-        merged.append(g)
-    return [g for g in merged if g not in gone]
+    return layer_sqnr(fp32, qdq, feeds, target, isolated=isolated, only=only)
