@@ -1,0 +1,234 @@
+"""Getting accuracy back: ranges that know what follows them, weights rounded with inputs in view, a few 16-bit tensors."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from onnx import numpy_helper
+from tqdm.auto import tqdm
+
+from . import calibrate, qdq, session
+from .affine import choose_qparams, dequantize, qrange
+from .graph import constants, float_model, save_model
+from .rounding import rewrite, round_rows
+
+_SEEN = -7.0  # σ(−7) < 0.001, below every confidence that a detector is judged at
+_SHARE = 0.05  # of the activation tensors, 16 bits wide
+
+
+def silu_blocks(model) -> list[tuple[str, str, str]]:
+    """The tensors (x, σ(x), x·σ(x)) of each SiLU behind a convolution, in graph order; `model` is a ModelProto."""
+    convs = {n.output[0] for n in model.graph.node if n.op_type == "Conv"}
+    gates = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Sigmoid"}
+    products = [n for n in model.graph.node if n.op_type == "Mul"]
+    blocks = [(gates[t], t, n.output[0]) for n in products for t in n.input if t in gates and gates[t] in n.input]
+    return [b for b in blocks if b[0] in convs]
+
+
+def silu_range(h: calibrate.Histogram, dtype: str = "uint8") -> tuple[float, float]:
+    """The range of x with the least mean squared error of SiLU(x): min E(f(Q(x)) − f(x))², f(x) = x·σ(x).
+
+    f is flat far below zero, so the lower end may be clipped where x itself could not spare it.
+
+    >>> h = calibrate.Histogram().update(np.random.default_rng(0).normal(-20, 10, 10_000))
+    >>> calibrate.mse(h)[0] < -40 and -10 < silu_range(h)[0]
+    True
+    """
+    low, high = calibrate.minmax(h)
+    qmin, qmax = qrange(dtype)
+    if qmax - qmin > 255:
+        return low, high
+
+    def f(x):
+        return x / (1 + np.exp(-np.clip(x, -80, None)))
+
+    edges = h.edges
+    x, weight = np.clip((edges[1:] + edges[:-1]) / 2, low, high), h.counts / h.n
+    true, best = f(x), (np.inf, low, high)
+    for a in np.unique(np.maximum(min(low, 0), -np.geomspace(1.3, 32, 40))):
+        for b in max(high, 1e-3) * 2 ** -np.arange(0, 3, 0.1):
+            qp = choose_qparams(a, b, dtype)
+            levels = f(dequantize(np.arange(qmin, qmax + 1), qp).astype(np.float64))
+            codes = np.clip(np.rint(x / qp.scale) + qp.zero_point, qmin, qmax).astype(int) - qmin
+            error = weight @ (levels[codes] - true) ** 2
+            if error < best[0]:
+                best = error, float(a), float(b)
+    return best[1:]
+
+
+def functional_ranges(fp32, histograms) -> dict[str, tuple[float, float]]:
+    """Ranges {tensor: (rmin, rmax)} by least error after what follows, not of the tensor itself.
+
+    A SiLU's input by `silu_range`, σ in 0…1, pictures in 0…1; of a cut YOLOv8's outputs, class logits from −7 (no
+    detector keeps σ < 0.001) to ½ past the largest seen, DFL logits from −4 (softmax forgets what lies far below the
+    peak); the rest by `calibrate.mse`. Nothing here depends on labels.
+    """
+    model = float_model(fp32)
+    ranges = {t: calibrate.mse(h) for t, h in histograms.items()}
+    for x, gate, _ in silu_blocks(model):
+        ranges[x], ranges[gate] = silu_range(histograms[x]), (0.0, 1.0)
+    ranges |= {
+        i.name: (0.0, 1.0) for i in model.graph.input if 0 <= histograms[i.name].min and histograms[i.name].max <= 1
+    }
+    outputs = [o.name for o in model.graph.output]
+    if len(outputs) == 6:
+        for box, score in zip(outputs[::2], outputs[1::2], strict=True):
+            ranges[box] = max(ranges[box][0], -4.0), ranges[box][1]
+            ranges[score] = max(histograms[score].min, _SEEN), max(histograms[score].max + 0.5, 0.0)
+    return ranges
+
+
+def correct_bias(fp32, qdq_model, feeds, out) -> Path:
+    """Move each bias by what rounding the weights costs on the mean input: b + (w − ŵ)·E[x], per output channel.
+
+    E[x] comes from the float model, so the order of layers does not matter. Correcting what quantized *activations*
+    cost as well made YOLOv8n worse: the means agree then, but at objects, which are rare, they are off.
+    Raises ValueError where the two models do not belong together. Source: Nagel et al., "Data-Free
+    Quantization", 2019, section 4.2.
+    """
+    return rewrite(fp32, qdq_model, feeds, out, lambda w, s, _: np.clip(np.rint(w / s[:, None]), -127, 127))
+
+
+def round_adaptively(fp32, qdq_model, feeds, out) -> Path:
+    """Round weights, one convolution at a time, so that its output, not the weight itself, changes least.
+
+    min Σ (x·w − x·ŵ)² over the float model's inputs x; `rounding.round_rows` has the equation. Biases are corrected
+    as in `correct_bias`. Scales and activations stay. Raises ValueError where the models do not belong together.
+    Source: Nagel et al., "Up or Down?", 2020 (the aim); Frantar et al., "GPTQ", 2023 (the closed form).
+    """
+    return rewrite(fp32, qdq_model, feeds, out, round_rows)
+
+
+def equalize(fp32, out) -> Path:
+    """Level the channels between two convolutions: w₁ᵢ/sᵢ, sᵢ·w₂ᵢ with sᵢ = √(max|w₁ᵢ|/max|w₂ᵢ|); outputs are the same.
+
+    Exact only where nothing but Relu or nothing lies between: f(s·x) = s·f(x) holds for it, not for SiLU, so a graph
+    without such a pair raises ValueError, YOLOv8 among them. Source: Nagel et al. 2019, section 4.1.
+
+    >>> equalize("data/scenes.onnx", "unused.onnx")
+    Traceback (most recent call last):
+    ValueError: data/scenes.onnx: no two convolutions with only Relu between them; SiLU does not let a scale through.
+    """
+    model = float_model(fp32)
+    stored, tensors = constants(model), {t.name: t for t in model.graph.initializer}
+    readers = {}
+    for node in model.graph.node:
+        for t in node.input:
+            readers.setdefault(t, []).append(node)
+    kept = {o.name for o in model.graph.output}
+    found = 0
+    for first in [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in tensors]:
+        t = first.output[0]
+        while t not in kept and len(readers[t]) == 1 and readers[t][0].op_type == "Relu":
+            t = readers[t][0].output[0]
+        second = readers[t][0] if t not in kept and len(readers[t]) == 1 else None
+        if second is None or second.op_type != "Conv" or second.input[1] not in tensors or second.input[0] != t:
+            continue
+        names = first.input[1], second.input[1]
+        if stored[names[1]].shape[1] != len(stored[names[0]]) or any(len(readers[n]) > 1 for n in names):
+            continue  # grouped, or weights that another node shares
+        w1, w2 = stored[names[0]], stored[names[1]]
+        r1, r2 = np.abs(w1).max((1, 2, 3)), np.abs(w2).max((0, 2, 3))
+        s = np.where((r1 > 0) & (r2 > 0), np.sqrt(np.where(r2 > 0, r1, 1) / np.where(r2 > 0, r2, 1)), 1)
+        s = np.where(s > 0, s, 1).astype(np.float32)
+        stored[names[0]], stored[names[1]] = w1 / s[:, None, None, None], w2 * s[:, None, None]
+        if len(first.input) > 2:
+            stored[first.input[2]] = stored[first.input[2]] / s
+        for name in (*first.input[1:], names[1]):
+            tensors[name].CopyFrom(numpy_helper.from_array(stored[name].astype(np.float32), name))
+        found += 1
+    if not found:
+        text = "no two convolutions with only Relu between them; SiLU does not let a scale through."
+        raise ValueError(f"{fp32}: {text}")
+    return save_model(model, out)
+
+
+def drift(fp32, qdq_model, feeds, target: str = "cpu") -> float:
+    """RMS change of class logits where the float model sees something (σ above 0.1), for a cut YOLOv8; less is better.
+
+    It ranks methods with a dozen pictures, where AP needs thousands. Raises ValueError for a model without class logits.
+    """
+    runs = session.load(fp32, "cpu", optimize=True), session.load(qdq_model, target, **_fast(target))
+    if len(runs[0].get_outputs()) != 6:
+        raise ValueError(f"{fp32}: has no class logits of its own; cut the head first with `qdq.split_head`.")
+    gaps = []
+    for feed in feeds:
+        for a, b in zip(*(r.run(None, feed)[1::2] for r in runs), strict=True):
+            seen = a > np.log(0.1 / 0.9)
+            gaps.append((a - b)[seen])
+    gaps = np.concatenate(gaps)
+    return float(np.sqrt(np.mean(gaps.astype(np.float64) ** 2))) if gaps.size else 0.0
+
+
+def _fast(target: str) -> dict:
+    return {"optimize": True} if target == "cpu" else {}  # three times as fast, and within its noise
+
+
+def search_a16(fp32, ranges, wide, feeds, *, share: float = _SHARE, tries: int = 5, target: str = "cpu") -> list[dict]:
+    """Which SiLU blocks to give 16 bits: the Pareto front [{"a16": tensors, "drift": rms logit change}], growing.
+
+    Greedy: of the blocks (x, σ, x·σ and a Split behind) with the most noise for their signal, at most `tries` in each
+    round, the one that lowers `drift` most a tensor joins, until `share` of all tensors is spent or nothing helps.
+    `wide` {tensor: (rmin, rmax)} is what 16 bits cover. `target`: 'cpu' is quick, 'htp' exact; 'integer' has no uint16.
+    """
+    model, ranges = float_model(fp32), dict(ranges)
+    splits = {n.input[0]: list(n.output) for n in model.graph.node if n.op_type == "Split"}
+    blocks = [[*b, *splits.get(b[2], [])] for b in silu_blocks(model)]
+    blocks.sort(key=lambda b: -(ranges[b[2]][1] - ranges[b[2]][0]))
+    feeds, limit, front = list(feeds), int(share * len(ranges)), []
+    with tempfile.TemporaryDirectory() as work:
+
+        def measure(names):
+            path = Path(work) / "try.onnx"
+            qdq.quantize_model(fp32, path, ranges | {t: wide[t] for t in names}, a16=names)
+            return drift(fp32, path, feeds, target)
+
+        chosen = []
+        front.append({"a16": [], "drift": measure([])})
+        with tqdm(desc="search_a16", unit="model") as bar:
+            while left := [b for b in blocks if len(chosen) + len(b) <= limit and b[0] not in chosen][:tries]:
+                found = []
+                for block in left:
+                    found.append((measure(chosen + block), block))
+                    bar.update()
+                best, block = max(found, key=lambda f: (front[-1]["drift"] - f[0]) / len(f[1]))
+                if best >= front[-1]["drift"]:
+                    break
+                chosen = chosen + block
+                front.append({"a16": chosen, "drift": best})
+    return front
+
+
+def best(fp32, feeds, out, *, probe: int = 12, rounding: int = 16) -> dict:
+    """The recipe for a cut YOLOv8, A8W8 with at most 5 % of its tensors at 16 bits; returns what each step bought.
+
+    `functional_ranges`, then `search_a16`, then `round_adaptively`; `probe` and `rounding` are the numbers of feeds
+    that the last two look at. The report: {"steps": [{"step", "drift", "seconds"}], "a16", "ranges"}.
+    Raises ValueError as `calibrate.observe`, `qdq.quantize_model` and `drift` do.
+    """
+    steps, start, feeds = [], time.perf_counter(), list(feeds)
+
+    def note(step, value):
+        steps.append({"step": step, "drift": value, "seconds": round(time.perf_counter() - start, 1)})
+
+    histograms = calibrate.observe(fp32, feeds)
+    look = feeds[:: max(1, len(feeds) // probe)][:probe]
+    out = Path(out)
+    plain = {t: calibrate.mse(h) for t, h in histograms.items()}
+    qdq.quantize_model(fp32, out, plain)
+    note("mse ranges", drift(fp32, out, look))
+    ranges = functional_ranges(fp32, histograms)
+    wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
+    front = search_a16(fp32, ranges, wide, look)
+    note("ranges that know what follows", front[0]["drift"])
+    a16 = front[-1]["a16"]
+    note(f"{len(a16)} of {len(ranges)} tensors at 16 bits", front[-1]["drift"])
+    ranges |= {t: wide[t] for t in a16}
+    qdq.quantize_model(fp32, out, ranges, a16=a16)
+    some = feeds[:: max(1, len(feeds) // rounding)][:rounding]
+    round_adaptively(fp32, out, some, out)
+    note("weights rounded with inputs in view", drift(fp32, out, look))
+    return {"steps": steps, "a16": a16, "ranges": ranges}

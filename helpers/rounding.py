@@ -1,0 +1,123 @@
+"""Rounding weights with the inputs in view: each rounding error is paid back by the weights still to be rounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+from tqdm.auto import tqdm
+
+from .graph import constants, float_model, read_model, save_model
+from .qdq import float_name
+
+_PLACES = 256  # output places per picture whose inputs are looked at
+
+
+def moments(fp32, feeds, places: int = _PLACES) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What each convolution reads: {its output: (mean of patches, K; their second moments X^T X/n, K×K)}, K = I·kh·kw.
+
+    `places` random outputs of each picture count. Grouped convolutions are left out.
+    """
+    model = float_model(fp32)
+    stored = constants(model)
+    convs = [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in stored]
+    convs = [n for n in convs if _attribute(n, "group", 1) == 1]
+    given = {i.name for i in model.graph.input}
+    names = sorted({n.input[0] for n in convs} - given)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=t) for t in names)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    random, sums, count = np.random.default_rng(0), {}, {}
+    for feed in tqdm(feeds, desc="moments", unit="feed"):
+        values = dict(zip(names, session.run(names, feed), strict=True)) | feed
+        for node in convs:
+            x, t = _patches(node, values[node.input[0]], stored[node.input[1]].shape, places, random), node.output[0]
+            total = sums.setdefault(t, [0.0, 0.0])
+            total[0], total[1] = total[0] + x.sum(0), total[1] + x.T @ x
+            count[t] = count.get(t, 0) + len(x)
+    if not sums:
+        raise ValueError(f"{fp32}: no feeds or no convolutions to look at; give pictures, and a model with Conv.")
+    return {t: (s / count[t], h / count[t]) for t, (s, h) in sums.items()}
+
+
+def _attribute(node, name: str, default):
+    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def _patches(node, x, shape, places, random):
+    """n×K inputs of n random outputs of a convolution, K in the order of its weights."""
+    (high, wide), (sy, sx) = shape[2:], _attribute(node, "strides", (1, 1))
+    up, left, down, right = _attribute(node, "pads", (0, 0, 0, 0))
+    dy, dx = _attribute(node, "dilations", (1, 1))
+    x = np.pad(x[0], ((0, 0), (up, down), (left, right)))
+    rows, columns = (x.shape[1] - (high - 1) * dy - 1) // sy + 1, (x.shape[2] - (wide - 1) * dx - 1) // sx + 1
+    r, c = np.unravel_index(random.choice(rows * columns, min(places, rows * columns), replace=False), (rows, columns))
+    taps = [x[:, r * sy + i * dy, c * sx + j * dx] for i in range(high) for j in range(wide)]
+    return np.stack(taps, 1).reshape(-1, len(r)).T.astype(np.float32)
+
+
+def round_rows(weight, scale, second, damp: float = 0.01, block: int = 128) -> np.ndarray:
+    """Codes of C×K weights that keep Σ(x·w − x·ŵ)² small where `second` = X^T X/n is K×K; `scale` is C long.
+
+    Columns are rounded in turn, the loudest input first; with U^T·U = (second + λ)⁻¹, U upper triangular, the error
+    e of column i moves the later ones by −e·U_ij/U_ii. λ is `damp` times the mean diagonal.
+    Source: Frantar et al., "GPTQ", 2023; Hassibi & Stork, "Optimal Brain Surgeon", 1993.
+
+    >>> x = np.array([[1.0, 1.0]])  # what one weight loses, the other one gives
+    >>> round_rows(np.array([[0.4, 0.4]]), np.array([1.0]), x.T @ x).sum()
+    np.float32(1.0)
+    """
+    order = np.argsort(-np.diag(second), kind="stable")
+    rest, h = weight[:, order].astype(np.float32), second[np.ix_(order, order)].astype(np.float64)
+    h[np.diag_indices_from(h)] += damp * np.diag(h).mean() + 1e-12
+    inverse = np.linalg.inv(h)
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float32)
+    codes, step = np.empty_like(rest), np.float32(scale)[:, None]
+    for a in range(0, rest.shape[1], block):
+        b = min(a + block, rest.shape[1])
+        now, u = rest[:, a:b], upper[a:b, a:b]
+        error = np.empty_like(now)
+        for i in range(b - a):
+            q = np.clip(np.rint(now[:, i : i + 1] / step), -127, 127)
+            error[:, i : i + 1] = (now[:, i : i + 1] - q * step) / u[i, i]
+            now[:, i + 1 :] -= error[:, i : i + 1] * u[i, i + 1 :]
+            codes[:, a + i] = q[:, 0]
+        rest[:, b:] -= error @ upper[a:b, b:]
+    return codes[:, np.argsort(order)]
+
+
+def rewrite(fp32, qdq, feeds, out, choose) -> Path:
+    """Give each convolution of `qdq` the codes `choose(weight C×K, scale C, second)`, and the bias that fits them.
+
+    The bias takes what the new codes lose on the mean input: b + (w − ŵ)·E[x]. Scales stay as they are.
+    """
+    floats, model = constants(float_model(fp32)), read_model(qdq)
+    stored = {t.name: t for t in model.graph.initializer}
+    source = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    wanted = {n.output[0]: n for n in float_model(fp32).graph.node if n.op_type == "Conv"}
+    seen = moments(fp32, feeds)
+    for node in tqdm([n for n in model.graph.node if n.op_type == "Conv"], desc="round", unit="conv"):
+        name = float_name(node.output[0])
+        if name not in wanted:
+            raise ValueError(f"{qdq}: its convolution '{name}' is not in {fp32}; give the model that it was made from.")
+        if name not in seen or len(node.input) < 3:
+            continue
+        mean, second = seen[name]
+        w, b = (source[t] for t in node.input[1:3])
+        scale, bias_scale = (numpy_helper.to_array(stored[n.input[1]]) for n in (w, b))
+        weight = floats[wanted[name].input[1]]
+        flat = weight.reshape(len(weight), -1)
+        scale = np.broadcast_to(scale, len(flat))
+        codes = choose(flat, scale, second)
+        lost = (flat - codes * scale[:, None]) @ mean
+        bias = np.rint((floats[wanted[name].input[2]] + lost) / bias_scale)
+        for target, value in ((w, codes.reshape(weight.shape)), (b, bias)):
+            old = stored[target.input[0]]
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(old.data_type)
+            old.CopyFrom(numpy_helper.from_array(value.astype(dtype), old.name))
+    return save_model(model, out)
