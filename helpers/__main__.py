@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import assets, calibrate, context, graph, qdq, session, vision
+from . import assets, calibrate, context, graph, qdq, repair, session, vision
 
 METHODS = {
     "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
@@ -58,9 +58,17 @@ def quantize(args) -> None:
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
         fp32 = qdq.split_head(model, Path(work) / "fp32.onnx")
-        histograms = calibrate.observe(fp32, vision.Feeds(pictures, fp32))
-        ranges = {t: METHODS[args.method](h, args.activation) for t, h in histograms.items()}
-        int8 = qdq.quantize_model(fp32, Path(work) / "int8.onnx", ranges, activation=args.activation)
+        feeds, int8, report = vision.Feeds(pictures, fp32), Path(work) / "int8.onnx", {}
+        if args.recipe:
+            report = repair.best(fp32, feeds, int8)
+            ranges = report.pop("ranges")
+            print(f"{'step':<38}{'logit drift':>12}{'seconds':>9}")
+            for step in report["steps"]:
+                print(f"{step['step']:<38}{step['drift']:>12.3f}{step['seconds']:>9.0f}")
+        else:
+            histograms = calibrate.observe(fp32, feeds)
+            ranges = {t: METHODS[args.method](h, args.activation) for t, h in histograms.items()}
+            qdq.quantize_model(fp32, int8, ranges, activation=args.activation)
         smaller = fp32.stat().st_size / int8.stat().st_size
         record = {
             "model": model.name,
@@ -68,12 +76,12 @@ def quantize(args) -> None:
             "activation": args.activation,
             "calibrated_on": [p.name for p in pictures],
             "ranges": ranges,
-        }
+        } | ({"method": "recipe best", **report} if report else {})
         (Path(work) / "ranges.json").write_text(json.dumps(record, indent=1))
         args.output.mkdir(exist_ok=True)
         for made in Path(work).iterdir():
             os.replace(made, args.output / made.name)
-    print(f"{args.output}: {len(ranges)} ranges by {args.method} from {len(pictures)} pictures;", end=" ")
+    print(f"{args.output}: {len(ranges)} ranges by {record['method']} from {len(pictures)} pictures;", end=" ")
     print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx")
 
 
@@ -140,6 +148,9 @@ def main(argv=None) -> int:
             command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
             command.add_argument("--limit", type=positive, default=32, help="how many pictures, from the end (32)")
             command.add_argument("--method", choices=METHODS, default="percentile")
+            command.add_argument(
+                "--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement"
+            )
             command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
             command.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write (out)")
         elif function is evaluate:

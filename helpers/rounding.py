@@ -17,7 +17,7 @@ _PLACES = 256  # output places per picture whose inputs are looked at
 
 
 def moments(fp32, feeds, places: int = _PLACES) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What each convolution reads: {its output: (mean of patches, K; their second moments X^T X/n, K×K)}, K = I·kh·kw.
+    """What each convolution reads: {name of its weights: (mean of patches, K; X^T X/n, K×K)}, K = I·kh·kw.
 
     `places` random outputs of each picture count. Grouped convolutions are left out.
     """
@@ -36,7 +36,7 @@ def moments(fp32, feeds, places: int = _PLACES) -> dict[str, tuple[np.ndarray, n
     for feed in tqdm(feeds, desc="moments", unit="feed"):
         values = dict(zip(names, session.run(names, feed), strict=True)) | feed
         for node in convs:
-            x, t = _patches(node, values[node.input[0]], stored[node.input[1]].shape, places, random), node.output[0]
+            x, t = _patches(node, values[node.input[0]], stored[node.input[1]].shape, places, random), node.input[1]
             total = sums.setdefault(t, [0.0, 0.0])
             total[0], total[1] = total[0] + x.sum(0), total[1] + x.T @ x
             count[t] = count.get(t, 0) + len(x)
@@ -99,13 +99,15 @@ def rewrite(fp32, qdq, feeds, out, choose) -> Path:
     floats, model = constants(float_model(fp32)), read_model(qdq)
     stored = {t.name: t for t in model.graph.initializer}
     source = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    wanted = {n.output[0]: n for n in float_model(fp32).graph.node if n.op_type == "Conv"}
+    wanted = {n.input[1]: n for n in float_model(fp32).graph.node if n.op_type == "Conv"}
     seen = moments(fp32, feeds)
     for node in tqdm([n for n in model.graph.node if n.op_type == "Conv"], desc="round", unit="conv"):
-        name = float_name(node.output[0])
+        if node.input[1] not in source or len(node.input) < 3:
+            continue
+        name = float_name(source[node.input[1]].input[0])  # the output may have lost its name to a Relu behind
         if name not in wanted:
-            raise ValueError(f"{qdq}: its convolution '{name}' is not in {fp32}; give the model that it was made from.")
-        if name not in seen or len(node.input) < 3:
+            raise ValueError(f"{qdq}: its weights '{name}' are not in {fp32}; give the model that it was made from.")
+        if name not in seen:
             continue
         mean, second = seen[name]
         w, b = (source[t] for t in node.input[1:3])
@@ -113,6 +115,8 @@ def rewrite(fp32, qdq, feeds, out, choose) -> Path:
         weight = floats[wanted[name].input[1]]
         flat = weight.reshape(len(weight), -1)
         scale = np.broadcast_to(scale, len(flat))
+        if stored[w.input[0]].data_type != onnx.TensorProto.INT8:
+            raise ValueError(f"{qdq}: its weights '{name}' are not int8; quantize them so.")
         codes = choose(flat, scale, second)
         lost = (flat - codes * scale[:, None]) @ mean
         bias = np.rint((floats[wanted[name].input[2]] + lost) / bias_scale)
