@@ -59,6 +59,8 @@ def quantize(args) -> None:
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
         fp32 = qdq.split_head(model, Path(work) / "fp32.onnx")
         feeds, int8, report = vision.Feeds(pictures, fp32), Path(work) / "int8.onnx", {}
+        if args.recipe and args.activation != "uint8":
+            raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
         if args.recipe:
             report = repair.best(fp32, feeds, int8)
             ranges = report.pop("ranges")
