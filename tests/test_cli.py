@@ -98,3 +98,9 @@ def test_a_failed_run_keeps_what_an_earlier_one_made(out, tmp_path):
     again = ["quantize", str(assets.model()), "--calibrate", str(tmp_path / "x.jpg"), "-o", str(tmp_path / "out")]
     assert main(again) == 2
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_recipe_leaves_no_width_to_choose(tmp_path, capsys):
+    command = ["quantize", str(assets.model()), "--recipe", "best", "--activation", "uint16", "-o", str(tmp_path / "o")]
+    assert main(command) == 2 and not (tmp_path / "o").exists()
+    assert "leave --activation out" in capsys.readouterr().err
