@@ -147,7 +147,7 @@ def mse(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
         best = int(np.argmin(score(low * 2**-grid_a, high * 2**-grid_b)))
         a, b = grid_a[best], grid_b[best]
     ends = np.array([low, low * 2**-a]), np.array([high, high * 2**-b])
-    best = int(np.argmin(score(*ends)))
+    best = int(np.argmin(sum(expected_error(h, choose_qparams(*ends, dtype, axis=0)))))
     return float(ends[0][best]), float(ends[1][best])
 
 
