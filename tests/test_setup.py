@@ -41,7 +41,10 @@ BELOW = {
     "repair": {"affine", "error", "calibrate", "graph", "qdq", "rounding", "session", "vision"},
     "qat": {"affine", "graph", "qdq"},
     "plot": {"affine", "error", "calibrate", "qdq", "vision"},
-    "widgets": {"affine", "error", "calibrate", "qdq", "session", "vision", "plot"},
+    "tuning": {"affine", "calibrate", "histogram", "plot"},
+    "bench": {"affine", "calibrate", "contract", "graph", "qdq", "session", "vision"},
+    "workbench": {"affine", "assets", "bench", "calibrate", "plot", "qdq", "session", "tuning", "vision"},
+    "widgets": {"affine", "error", "calibrate", "qdq", "session", "vision", "plot", "tuning", "workbench"},
     "__main__": {
         "affine",
         "assets",
