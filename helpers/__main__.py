@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import assets, calibrate, context, graph, plot, qdq, repair, report, session, vision
+from . import assets, calibrate, context, graph, page, plot, qdq, repair, session, vision
 
 METHODS = {
     "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
@@ -107,7 +107,7 @@ def tell(work: Path, name: str, pictures, steps: dict) -> None:
         "compared_on": [p.name for p in few],
     }
     title = "SQNR of each activation (class logits are cut at −7 on purpose)"
-    figures = [report.bought(steps["steps"]), plot.depth({name: sqnr}, title)]
+    figures = [page.bought(steps["steps"]), plot.depth({name: sqnr}, title)]
     if any((scores > 0.25).any() for _, scores, _ in before):  # else there is nothing to compare
         metrics = vision.paired_metrics(before, after)
         found["paired"] = {k: v for k, v in metrics.items() if np.isfinite(v).all()}
@@ -115,7 +115,7 @@ def tell(work: Path, name: str, pictures, steps: dict) -> None:
         k = int(np.argmax(gaps))
         figures.append(plot.overlay(few[k], before[k], after[k], detectors[0].names))
     (work / "report.json").write_text(json.dumps(found, indent=1))
-    report.page(figures, work / "report.png")
+    page.stack(figures, work / "report.png")
 
 
 def evaluate(args) -> None:

@@ -56,11 +56,22 @@ def _seen(outputs, places=None) -> list:
     return found
 
 
+def outputs(fp32) -> list[str]:
+    """Names of a cut YOLOv8's outputs, DFL logits and class logits in turn; ValueError for any other graph."""
+    return _names(session.load(fp32), fp32)
+
+
+def _names(run, path) -> list[str]:
+    names = [o.name for o in run.get_outputs()]
+    if len(names) != 6:
+        raise ValueError(f"{path}: has no class logits of its own; cut the head first with `qdq.split_head`.")
+    return names
+
+
 def look(fp32, feeds) -> list:
     """What the float model sees in each feed, for `drift_from`; ValueError for a graph that is no cut YOLOv8."""
     run = session.load(fp32, "cpu", optimize=True)
-    if len(run.get_outputs()) != 6:
-        raise ValueError(f"{fp32}: has no class logits of its own; cut the head first with `qdq.split_head`.")
+    _names(run, fp32)
     return [_seen(run.run(None, feed)) for feed in feeds]
 
 

@@ -39,12 +39,12 @@ def bought(steps: list[dict]) -> Figure:
 def front(points: list[dict], tensors: int, marks: dict[str, tuple[float, float]], title: str) -> Figure:
     """The Pareto front of `repair.search_a16` and other recipes' marks: AP lost against the share of 16-bit tensors.
 
-    `points` are [{"a16": number, "lost": `paired.Interval`}], `tensors` is how many there are, `marks` are
+    `points` are [{"a16": number, "ap_drop": `paired.Interval`}], `tensors` is how many there are, `marks` are
     {recipe: (share of tensors at 16 bits, AP lost)}.
     """
     fig, ax = _figure(height=4.2)
     share = [100 * p["a16"] / tensors for p in points]
-    lost = np.array([p["lost"] for p in points])
+    lost = np.array([p["ap_drop"] for p in points])
     ax.fill_between(share, lost[:, 1], lost[:, 2], color=BLUE, alpha=0.15, label="95 % interval")
     ax.plot(share, lost[:, 0], "o-", color=BLUE, label="measured here, step by step")
     for k, (name, (x, y)) in enumerate(marks.items()):
@@ -60,7 +60,7 @@ def front(points: list[dict], tensors: int, marks: dict[str, tuple[float, float]
     return fig
 
 
-def page(figures: list[Figure], out) -> Path:
+def stack(figures: list[Figure], out) -> Path:
     """Write figures under each other as one PNG, `out`; nothing is left half-written."""
     pictures = []
     for figure in figures:
