@@ -87,8 +87,11 @@ def quantize(args) -> None:
         args.output.mkdir(exist_ok=True)
         for made in Path(work).iterdir():
             os.replace(made, args.output / made.name)
+        if not steps:  # a report of another model must not stay beside this one
+            for name in ("report.json", "report.png"):
+                (args.output / name).unlink(missing_ok=True)
     print(f"{args.output}: {len(ranges)} ranges by {record['method']} from {len(pictures)} pictures;", end=" ")
-    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx")
+    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx{'; see report.png' if steps else ''}")
 
 
 def tell(work: Path, name: str, pictures, steps: dict) -> None:

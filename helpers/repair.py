@@ -50,18 +50,23 @@ def silu_range(h: calibrate.Histogram, dtype: str = "uint8", clipping: float = 4
 
     edges = h.edges
     x, weight = np.clip((edges[1:] + edges[:-1]) / 2, low, high), h.counts / h.n
-    true, best = f(x), (np.inf, low, high)
-    for a in np.unique(np.maximum(min(low, 0), -np.geomspace(1.3, 32, 40))):
-        for b in max(high, 1e-3) * 2 ** -np.arange(0, 3, 0.1):
-            qp = choose_qparams(a, b, dtype)
-            reals = dequantize(np.arange(qmin, qmax + 1), qp).astype(np.float64)
-            levels = f(reals)
-            codes = np.clip(np.rint(x / qp.scale) + qp.zero_point, qmin, qmax).astype(int) - qmin
-            heavy = np.where((x < reals[0]) | (x > reals[-1]), clipping, 1)
-            error = (weight * heavy) @ (levels[codes] - true) ** 2
-            if error < best[0]:
-                best = error, float(a), float(b)
-    return best[1:]
+    true = f(x)
+    lows = np.unique(np.maximum(min(low, 0), -np.geomspace(1.3, 32, 40)))
+    highs = max(high, 1e-3) * 2 ** -np.arange(0, 3, 0.1)
+
+    def error(i: int, j: int) -> float:
+        qp = choose_qparams(lows[i], highs[j], dtype)
+        reals = dequantize(np.arange(qmin, qmax + 1), qp).astype(np.float64)
+        codes = np.clip(np.rint(x / qp.scale) + qp.zero_point, qmin, qmax).astype(int) - qmin
+        heavy = np.where((x < reals[0]) | (x > reals[-1]), clipping, 1)
+        return (weight * heavy) @ (f(reals)[codes] - true) ** 2
+
+    def least(rows, columns):
+        return min(((i, j) for i in rows for j in columns), key=lambda at: error(*at))
+
+    i, j = least(range(0, len(lows), 4), range(0, len(highs), 4))  # coarsely, then around it
+    i, j = least(range(max(i - 3, 0), min(i + 4, len(lows))), range(max(j - 3, 0), min(j + 4, len(highs))))
+    return float(lows[i]), float(highs[j])
 
 
 def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tuple[float, float]]:
