@@ -160,8 +160,8 @@ def search_a16(fp32, ranges, wide, feeds, *, share: float = _SHARE, tries: int =
     """Which tensors of a cut YOLOv8 to give 16 bits: the Pareto front [{"a16": tensors, "drift": Drift}], growing.
 
     Greedy: of the first `tries` SiLU blocks (x, σ, x·σ and a Split behind) from the input on that are left, and the
-    DFL logits, the one that lowers `Drift.total` most joins, until `share` of all tensors is spent or nothing helps.
-    The first blocks, because what goes wrong there is carried through everything behind.
+    DFL logits, the one that lowers `Drift.total` most joins, until `share` of all tensors is spent (copies of 8-bit
+    inputs counted) or nothing helps. The first, because what goes wrong there is carried through everything behind.
     `wide` {tensor: (rmin, rmax)} is what 16 bits cover. `target`: 'cpu' is quick, 'htp' exact; 'integer' has no uint16.
     """
     model, ranges = float_model(fp32), dict(ranges)
@@ -175,16 +175,18 @@ def search_a16(fp32, ranges, wide, feeds, *, share: float = _SHARE, tries: int =
         def measure(names):
             path = Path(work) / "try.onnx"
             qdq.quantize_model(fp32, path, ranges | {t: wide[t] for t in names}, a16=names)
-            return drift_from(seen, path, feeds, target)
+            found = [qp.dtype for qp in qdq.list_qparams(path).values() if qp.axis is None]
+            return drift_from(seen, path, feeds, target), found.count("uint16")
 
         chosen = []
-        front.append({"a16": [], "drift": measure([])})
+        front.append({"a16": [], "drift": measure([])[0]})
         with tqdm(desc="search_a16", unit="model") as bar:
             while True:
                 left = [b for b in blocks if b[0] not in chosen][:tries] + [outputs[::2]] * (outputs[0] not in chosen)
                 found = []
                 for block in [b for b in left if len(chosen) + len(b) <= limit]:
-                    found.append((measure(chosen + block), block))
+                    value, count = measure(chosen + block)
+                    found += [(value, block)] * (count <= limit)  # 8-bit inputs are copied to 16 bits: copies count too
                     bar.update()
                 if not found:
                     break

@@ -21,7 +21,9 @@ const css = `
   background: transparent; border: 1px solid currentColor; border-radius: 3px; padding: 0 8px; }
 @media (max-width: 480px) { .tune-range .numbers { grid-template-columns: repeat(2, minmax(0, 1fr)); } }`;
 
-const short = (v, digits = 4) => (v === 0 ? "0" : Number(v).toPrecision(digits).replace(/\.?0+(?=e|$)/, "").replace("-", "−"));
+const plain = (v, digits) => (Math.abs(v) < 1e-3 ? Number(v).toExponential(2) : Number(v).toPrecision(digits));
+const short = (v, digits = 4) =>
+  v === 0 ? "0" : plain(v, digits).replace(/(\.\d*?)0+(?=e|$)/, "$1").replace(/\.(?=e|$)/, "").replaceAll("-", "−");
 
 function make(tag, name, parent, text = "") {
   const e = document.createElement(tag);

@@ -32,6 +32,7 @@ BELOW = {
     "cost": {"graph"},
     "context": set(),
     "session": {"backend", "context", "integer"},
+    "server": set(),
     "assets": set(),
     "exercise": set(),
     "boxes": set(),

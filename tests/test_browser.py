@@ -1,0 +1,197 @@
+"""The widgets in a real browser: what a hand does, what the eye gets, and that nothing is asked of the network."""
+
+import importlib.util
+import os
+import shutil
+
+import browser as harness
+import pytest
+
+TUNE = """
+import numpy as np
+from helpers import calibrate, widgets
+x = np.random.default_rng(0).standard_normal((4, 64, 64)).astype(np.float32)
+tune = widgets.tune_range(calibrate.Histogram().update(x), sample=x)
+tune
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    try:
+        if importlib.util.find_spec("playwright") is None:
+            raise LookupError("playwright is not installed: run the tests as the README says.")
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            yield harness.launch(playwright)
+    except LookupError as e:
+        if os.environ.get("CI"):
+            pytest.fail(str(e))
+        pytest.skip(str(e))
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, tmp_path_factory):
+    """Open a notebook by name in one JupyterLab for all tests."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(harness.NOTEBOOKS, folder, dirs_exist_ok=True)
+    harness.write(folder, "tune.ipynb", TUNE, "tune.rmin, tune.rmax")
+    with harness.lab(folder) as address:
+        books = []
+
+        def open_(name, **how):
+            books.append(harness.Notebook(chromium, address(name), **how))
+            return books[-1]
+
+        yield open_
+        for book in books:
+            book.close()
+
+
+@pytest.fixture(scope="module")
+def tune(opened):
+    book = opened("tune.ipynb")
+    book.run_all()
+    book.page.wait_for_selector(".tune-range[data-frame]")
+    return book
+
+
+def picture(book) -> bytes:
+    return book.page.locator(".tune-range canvas").first.screenshot()
+
+
+def settle(book, seq: int) -> None:
+    """Wait until the kernel's numbers for step `seq` are drawn."""
+    book.page.wait_for_function("n => +document.querySelector('.tune-range').dataset.seq >= n", arg=seq, timeout=20_000)
+
+
+def seq(book) -> int:
+    return int(book.page.locator(".tune-range").get_attribute("data-seq"))
+
+
+def value(book, end: str) -> float:
+    return float(book.page.locator(f"[data-handle={end}]").get_attribute("aria-valuenow"))
+
+
+def drag(book, end: str, path: list[int], pause: float = 0) -> None:
+    box = book.page.locator(f"[data-handle={end}]").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 60
+    book.page.mouse.move(x, y)
+    book.page.mouse.down()
+    for dx in path:
+        book.page.mouse.move(x + dx, y)
+        book.page.wait_for_timeout(pause)
+    book.page.mouse.up()
+
+
+def kernel(book) -> list[float]:
+    """(rmin, rmax) as the kernel has them: run the second cell again and read it."""
+    count = "() => window.jupyterapp.shell.currentWidget.content.widgets[1].model.executionCount"
+    before = book.page.evaluate(count)
+    book.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
+    book.run("notebook:run-cell")
+    book.page.wait_for_function(f"n => ({count})() > n", arg=before, timeout=20_000)
+    book.page.wait_for_timeout(200)
+    text = book.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").last.inner_text()
+    return [float(v) for v in text.strip(" ()\n").split(",")]
+
+
+def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
+    from jupyter_server.serverapp import ServerApp
+
+    app = ServerApp()
+    app.initialize(
+        ["--allow-root", "--no-browser", "--port=0", f"--ServerApp.root_dir={tmp_path}"], new_httpserver=False
+    )
+    assert app.web_app.settings["kernel_websocket_connection_class"].__name__ == "Prompt"
+    assert app.config.LabApp.news_url is None and "Never" in app.config.LabApp.check_for_updates_class
+
+
+def test_a_chapter_runs_to_its_end_without_an_error(opened):
+    book = opened("02_error.ipynb")
+    book.run_all()
+    book.page.wait_for_selector(".tune-range[data-frame]")
+    assert book.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts() == []
+    assert book.page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
+    assert book.problems == []
+
+
+def test_dragging_an_end_moves_pixels_numbers_and_the_kernels_range(tune):
+    before, old = picture(tune), value(tune, "rmax")
+    drag(tune, "rmax", list(range(0, -200, -10)), pause=5)
+    settle(tune, 20)
+    assert value(tune, "rmax") < 0.75 * old and picture(tune) != before
+    tune.page.wait_for_timeout(300)
+    assert kernel(tune)[1] == pytest.approx(value(tune, "rmax"))
+
+
+def test_a_second_drag_during_work_leaves_the_last_value(tune):
+    drag(tune, "rmin", [5 * (k % 17) for k in range(120)] + [40])  # faster than any kernel
+    drag(tune, "rmin", [3 * (k % 11) for k in range(60)] + [25])
+    tune.page.wait_for_timeout(1500)
+    last, shown = seq(tune), value(tune, "rmin")
+    tune.page.wait_for_timeout(500)
+    assert seq(tune) == last, "nothing goes on after the hand stops"
+    assert kernel(tune)[0] == pytest.approx(shown)
+
+
+def test_keys_move_an_end_and_bring_it_back(tune):
+    handle = tune.page.locator("[data-handle=rmax]")
+    tune.page.get_by_role("button", name="mse", exact=True).click()
+    tune.page.wait_for_timeout(500)
+    start, before = value(tune, "rmax"), picture(tune)
+    handle.focus()
+    n = seq(tune)
+    handle.press("Shift+ArrowLeft")
+    settle(tune, n + 1)
+    ten = start - value(tune, "rmax")
+    handle.press("ArrowRight")
+    settle(tune, n + 2)
+    assert 0 < start - value(tune, "rmax") < ten and picture(tune) != before
+    handle.press("Control+z")
+    tune.page.wait_for_timeout(500)
+    assert value(tune, "rmax") == pytest.approx(start - ten)
+    handle.press("Home")
+    tune.page.wait_for_timeout(500)
+    assert value(tune, "rmax") == pytest.approx(start)
+
+
+def test_every_control_has_a_name(tune):
+    nameless = tune.page.evaluate("""() => [...document.querySelectorAll(
+        '.jp-OutputArea :is(input, select, button, textarea, [role=slider])')]
+        .filter((e) => e.offsetParent && !(e.getAttribute('aria-label') || e.title || e.innerText))
+        .filter((e) => ![...(e.labels || [])].map((l) => l.innerText).join('')).map((e) => e.outerHTML)""")
+    assert nameless == []
+
+
+def test_dark_theme_is_readable_and_drawn_anew(tune):
+    light = picture(tune)
+    tune.run("apputils:change-theme", theme="JupyterLab Dark")
+    tune.page.wait_for_timeout(1500)
+    assert picture(tune) != light
+    ink, ground = tune.page.evaluate("""() => ['.tune-range', '.jp-Notebook'].map((s, k) =>
+        getComputedStyle(document.querySelector(s))[k ? 'backgroundColor' : 'color'].match(/[\\d.]+/g).map(Number))""")
+
+    def luminance(colour):
+        parts = [c / 255 for c in colour[:3]]
+        parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    bright, dark = sorted(map(luminance, (ink, ground)), reverse=True)
+    assert (bright + 0.05) / (dark + 0.05) > 4.5, "WCAG AA"
+    tune.run("apputils:change-theme", theme="JupyterLab Light")
+    assert tune.problems == []
+
+
+def test_nothing_is_cut_off_at_200_percent(opened):
+    book = opened("tune.ipynb", width=700, scale=2)  # what zoom makes of a 1400 px window
+    book.run_all()
+    book.page.wait_for_selector(".tune-range[data-frame]")
+    wide = book.page.evaluate("""() => [...document.querySelectorAll('.tune-range, .tune-range *')]
+        .filter((e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth).map((e) => e.className + e.innerText)""")
+    assert wide == []
+    ratio = book.page.evaluate(
+        "document.querySelector('.tune-range canvas').width / document.querySelector('.tune-range').clientWidth"
+    )
+    assert ratio == pytest.approx(2, rel=0.02), "sharp, not blown up"
