@@ -42,8 +42,11 @@ BELOW = {
     "qat": {"affine", "graph", "qdq"},
     "plot": {"affine", "error", "calibrate", "qdq", "vision"},
     "tuning": {"affine", "calibrate", "histogram", "plot"},
-    "bench": {"affine", "calibrate", "contract", "graph", "qdq", "session", "vision"},
-    "workbench": {"affine", "assets", "bench", "calibrate", "plot", "qdq", "session", "tuning", "vision"},
+    "live": {"contract", "graph", "qdq", "vision"},
+    "bench": {"affine", "calibrate", "context", "graph", "live", "qdq", "vision"},
+    "export": {"bench", "contract", "graph", "session"},
+    "report": {"bench", "plot", "vision"},
+    "workbench": {"assets", "bench", "export", "plot", "report", "session", "tuning", "vision"},
     "widgets": {"affine", "error", "calibrate", "qdq", "session", "vision", "plot", "tuning", "workbench"},
     "__main__": {
         "affine",
