@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import tempfile
@@ -130,9 +131,12 @@ class Bench:
 
     def apply(self, settings: dict, what: str = "settings applied") -> None:
         """Take over settings as `settings` gives them; what they do not name goes back to the start."""
+        self._take(settings)
+        self._changed(what)
+
+    def _take(self, settings: dict) -> None:
         ranges = self.start | {self.leader(t): r for t, r in settings["ranges"].items()}
         self.live.change(ranges, map(self.leader, settings["a16"]), settings["per_channel"])
-        self._changed(what)
 
     def undo(self) -> None:
         """Take the last change back, and by the next call the one before; the history keeps both."""
@@ -143,6 +147,16 @@ class Bench:
     def keep(self, name: str) -> None:
         """Remember the settings as they are under a name: to be compared, or applied again."""
         self.kept[name] = self.settings
+
+    @contextlib.contextmanager
+    def at(self, name: str):
+        """With the settings kept under a name, for as long as the `with` lasts; the history does not see it."""
+        now = self.settings
+        self._take(self.kept[name])
+        try:
+            yield self
+        finally:
+            self._take(now)
 
     def detect(self, index: int, target: str = "cpu"):
         """INT8's boxes of one picture, `(xyxy px, scores, classes)` above 0.001, with the settings as they are.
@@ -157,21 +171,27 @@ class Bench:
             self._found[key] = self.live.detector(target).detect(self.pictures[index], conf=0.001)
         return self._found[key]
 
-    def metrics(self, target: str = "cpu", each=lambda done, total: None) -> dict[str, tuple[float, float, float]]:
-        """`vision.paired_metrics` of all pictures against FP32, {key: (value, low, high)}, noted in the history.
+    def judge(self, target: str = "cpu", each=lambda done, total: None) -> dict[str, tuple[float, float, float]]:
+        """`vision.paired_metrics` of all pictures against FP32: {key: (value, low, high)}.
 
         `each(done, total)` is called between pictures and may raise to end it. Raises ValueError where FP32 finds
         nothing on any picture.
         """
-        found = []
-        for k in range(len(self.pictures)):
-            each(k, len(self.pictures))
+        found, total = [], len(self.pictures)
+        for k in range(total):
+            each(k, total)
             found.append(self.detect(k, target))
+        each(total, total)
         measured = vision.paired_metrics(self.reference, found)
+        return {key: tuple(measured[key]) for key in KEYS}
+
+    def metrics(self, target: str = "cpu", each=lambda done, total: None) -> dict[str, tuple[float, float, float]]:
+        """As `judge`, noted in the history: with the last change, or as a step of its own for another target."""
+        measured = self.judge(target, each)
         if self.history[-1]["metrics"] and self.history[-1]["target"] != target:
             self._note({"cpu": "on the CPU again"}.get(target, f"as the HTP computes it, {target}"))
-        self.history[-1] |= {"target": target, "metrics": {key: tuple(measured[key]) for key in KEYS}}
-        return self.history[-1]["metrics"]
+        self.history[-1] |= {"target": target, "metrics": measured}
+        return measured
 
     def _changed(self, what: str) -> None:
         self._past.append(self.settings)

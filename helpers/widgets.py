@@ -10,6 +10,7 @@ import numpy as np
 
 from . import calibrate, plot, qdq
 from .affine import choose_qparams, qrange
+from .workbench import workbench as workbench  # stands with the other widgets
 
 
 def _png(fig) -> bytes:

@@ -96,7 +96,7 @@ def test_metrics_are_those_of_vision_and_history_goes_forward(here):
     seen = []
     metrics = here.metrics(each=lambda done, total: seen.append((done, total)))
     direct = vision.paired_metrics(here.reference, [here.detect(k) for k in range(3)])
-    assert metrics == {k: tuple(direct[k]) for k in bench.KEYS} and seen == [(0, 3), (1, 3), (2, 3)]
+    assert metrics == {k: tuple(direct[k]) for k in bench.KEYS} and seen == [(k, 3) for k in range(4)]
     count = len(here.history)
     here.metrics("integer")
     assert len(here.history) == count + 1 and here.history[-1]["target"] == "integer"
@@ -110,6 +110,16 @@ def test_metrics_are_those_of_vision_and_history_goes_forward(here):
     with pytest.raises(InterruptedError):
         here.metrics(each=stop)
     assert here.history[-1]["metrics"] is None
+
+
+def test_kept_settings_can_be_visited(here):
+    before, count = here.detect(0), len(here.history)
+    here.keep("A")
+    here.set(CHANGED, -0.05, 0.3)
+    changed = here.detect(0)
+    with here.at("A"):
+        assert same(here.detect(0), before) and here.judge() == here.judge()
+    assert same(here.detect(0), changed) and len(here.history) == count + 1 and not same(before, changed)
 
 
 def test_what_cannot_be_set_changes_nothing(here):

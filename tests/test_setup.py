@@ -46,7 +46,8 @@ BELOW = {
     "bench": {"affine", "calibrate", "context", "graph", "live", "qdq", "vision"},
     "export": {"bench", "contract", "graph", "session"},
     "report": {"bench", "plot", "vision"},
-    "workbench": {"assets", "bench", "export", "plot", "report", "session", "tuning", "vision"},
+    "latest": set(),
+    "workbench": {"assets", "bench", "export", "latest", "report", "session", "tuning"},
     "widgets": {"affine", "error", "calibrate", "qdq", "session", "vision", "plot", "tuning", "workbench"},
     "__main__": {
         "affine",
