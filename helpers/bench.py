@@ -79,6 +79,12 @@ class Bench:
         """
         return sorted(self.live.tied, key=self.sqnr)
 
+    @property
+    def busiest(self) -> int:
+        """The picture with the most boxes of FP32 above 0.25, of those with fewer than 12: the one to look at first."""
+        counts = [int((scores > 0.25).sum()) for _, scores, _ in self.reference]
+        return max(range(len(counts)), key=lambda k: counts[k] if counts[k] < 12 else -counts[k])
+
     def sqnr(self, tensor: str) -> float:
         """SQNR in dB of one activation's codes as they are set now, isolated; inf where they lose nothing."""
         qp = choose_qparams(*self.live.ranges[self.leader(tensor)], self.dtype(tensor))

@@ -18,7 +18,7 @@ from .bench import KEYS, Bench
 
 SHOWN = {"agreement": "agreement", "iou_drift": "IoU drift", "jitter_abs": "|Δ score|"}
 NAMES = ("agreement (AP50-95 with FP32's boxes)", "IoU drift, 1 − IoU", "Δ score, mean", "Δ score, mean size",
-         "boxes lost", "boxes new", "boxes of another class")  # fmt: skip
+         "lost, share of FP32's boxes", "new, share of FP32's boxes", "found as another class, share")  # fmt: skip
 TABLE = "line-height: 1.3; border-spacing: 10px 0"
 WORST, BEST = 20, 50  # dB, the ends of the colours: 8 bits leave some 40 of a well-filled range
 
@@ -81,15 +81,15 @@ def history(bench: Bench) -> Figure:
     return fig
 
 
-def page(bench: Bench, index: int = 0, target: str = "cpu") -> Figure:
-    """One page: a picture with both boxes, the network by guilt, what was changed, what came of it."""
+def page(bench: Bench, target: str = "cpu") -> Figure:
+    """One page: the busiest picture with both boxes, the network by guilt, what was changed, what came of it."""
     fig = Figure(figsize=(8, 10.5), layout="constrained")
     top, middle, bottom, text = fig.subfigures(4, 1, height_ratios=[4, 1.9, 2.2, 2.6])
     fig.suptitle(
         f"{bench.model.name} (SHA-256 {bench.sha256[:8]}…) in 8 bits, judged on {len(bench.pictures)} pictures"
     )
     ax = top.add_subplot()
-    ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, index, target))))))
+    ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, bench.busiest, target))))))
     ax.set_axis_off()
     _map(middle.add_subplot(), bench, None)
     _history(bottom.subplots(1, 3), bench)
@@ -108,7 +108,7 @@ def still(bench: Bench) -> Figure:
     fig = Figure(figsize=(8, 4.6), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])
     ax = left.add_subplot()
-    ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, 0, width=4.4, height=4.4))))))
+    ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, bench.busiest, width=4.4, height=4.4))))))
     ax.set_axis_off()
     right.suptitle("Which tensor's range would you drag?", fontsize=11)
     upper, lower = right.subfigures(2, 1, height_ratios=[1.2, 1])
@@ -118,7 +118,7 @@ def still(bench: Bench) -> Figure:
 
 
 def save_page(bench: Bench, path) -> Path:
-    """Write `page` of the first picture as a PNG."""
+    """Write `page` as a PNG."""
     path = Path(path)
     path.write_bytes(png(page(bench)))
     return path
@@ -127,7 +127,9 @@ def save_page(bench: Bench, path) -> Path:
 def overlay(bench: Bench, index: int, target: str = "cpu", width: float = 8, height: float = 4.3) -> Figure:
     """`plot.overlay` of a picture with the settings as they are, within width × height inches."""
     fig = plot.overlay(bench.pictures[index], bench.reference[index], bench.detect(index, target), bench.names)
-    fig.set_size_inches(width, min(height, width * fig.get_figheight() / fig.get_figwidth() * 1.6))
+    fig.set_size_inches(width, height)
+    fig.set_layout_engine("none")  # a third of the time that it takes to draw
+    fig.axes[0].set_position([0, 0, 1, 1 - 0.28 / height])
     return fig
 
 

@@ -78,10 +78,12 @@ class Workbench(w.VBox):
     def _columns(self) -> w.Box:
         wide, style = w.Layout(width="98%"), {"description_width": "60px"}
         self.find = w.Text(description="find", placeholder="part of a tensor's name", layout=wide, style=style)
-        self.tensor = w.Select(layout=w.Layout(width="98%", height="300px"), tooltip="tensors, lowest SQNR first")
+        self.tensor = w.Select(
+            description="tensors by guilt: SQNR of its codes, dB", style={"description_width": "auto"}
+        )
+        self.tensor.layout = w.Layout(width="98%", height="330px", flex_flow="column")
         self.network = w.HTML(layout=w.Layout(width="270px", height="184px"))
-        head = w.HTML("<b>Tensors by guilt</b>: SQNR of its codes, dB")
-        left = w.VBox([head, self.find, self.tensor, self.network], layout=w.Layout(width="280px"))
+        left = w.VBox([self.find, self.tensor, self.network], layout=w.Layout(width="280px"))
         left.add_class("wb-tensors")
 
         self.bits = w.ToggleButtons(options={"8 bits": "uint8", "16 bits": "uint16"}, style={"button_width": "70px"})
@@ -92,7 +94,7 @@ class Workbench(w.VBox):
         middle = w.VBox([self.tune, row], layout=w.Layout(flex="1 1 480px"))
 
         last = len(self.bench.pictures) - 1
-        self.picture = w.IntSlider(0, 0, last, description="picture", layout=wide, style=style)
+        self.picture = w.IntSlider(self.bench.busiest, 0, last, description="picture", layout=wide, style=style)
         self.image = w.HTML(layout=w.Layout(width="440px", height="350px"))
         self.image.add_class("wb-picture")
         self.boxes = w.HTML(layout=w.Layout(height="150px", overflow="auto"))
