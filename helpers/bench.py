@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 
-from . import calibrate, qdq, vision
+from . import calibrate, qdq, session, vision
 from .affine import choose_qparams
 from .context import sha256
-from .graph import save_json
+from .graph import read_model, save_model
 from .live import Live
 
 METHODS = {
@@ -61,7 +62,11 @@ class Bench:
         folder = Path(self._work.name)
         fp32 = qdq.split_head(self.model, folder / "fp32.onnx")
         self.sha256 = sha256(self.model)
-        self.histograms = calibrate.observe(fp32, vision.Feeds(self.calibration, fp32))
+        self._real, self._feeds = (
+            onnx.shape_inference.infer_shapes(read_model(fp32)),
+            vision.Feeds(self.calibration, fp32),
+        )
+        self.histograms = calibrate.observe(fp32, self._feeds)
         real = vision.Detector(fp32)
         self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
         self.live = Live(fp32, {t: METHODS[method](h, "uint8") for t, h in self.histograms.items()}, folder)
@@ -144,6 +149,16 @@ class Bench:
         ranges = self.start | {self.leader(t): r for t, r in settings["ranges"].items()}
         self.live.change(ranges, map(self.leader, settings["a16"]), settings["per_channel"])
 
+    def resume(self, start: dict, settings: dict, kept: dict, history: list, what: str) -> None:
+        """Go on where another bench of this model stopped; all or nothing, raises ValueError as `set` does."""
+        before, self.start = self.start, {t: tuple(r) for t, r in start.items()}
+        try:
+            self.apply(settings, what)
+        except ValueError:
+            self.start = before
+            raise
+        self.kept, self.history = kept, [*history, self.history[-1]]
+
     def undo(self) -> None:
         """Take the last change back, and by the next call the one before; the history keeps both."""
         if len(self._past) > 1:
@@ -153,6 +168,15 @@ class Bench:
     def keep(self, name: str) -> None:
         """Remember the settings as they are under a name: to be compared, or applied again."""
         self.kept[name] = self.settings
+
+    def sample(self, tensor: str, index: int) -> np.ndarray:
+        """The real values of one activation on one picture, as the FP32 graph makes them."""
+        x = vision.letterbox(self.pictures[index], self._feeds.size)[0]
+        if tensor == self._feeds.name:
+            return x
+        part = onnx.utils.Extractor(self._real).extract_model([self._feeds.name], [tensor])
+        loaded = session.load(save_model(part, self.live.folder / "part.onnx"))
+        return loaded.run(None, {self._feeds.name: x})[0]
 
     @contextlib.contextmanager
     def at(self, name: str):
@@ -206,31 +230,3 @@ class Bench:
     def _note(self, what: str) -> None:
         now = max(time.time(), self.history[-1]["time"] if self.history else 0.0)
         self.history.append({"time": now, "what": what, "settings": self.settings, "target": "cpu", "metrics": None})
-
-    def save(self, path) -> Path:
-        """Write the session as JSON, whole or not at all: ranges, settings kept, history, the model's SHA-256."""
-        record = {"model": self.model.name, "sha256": self.sha256, "pictures": [p.name for p in self.pictures]}
-        record |= {"start": self.start, "settings": self.settings, "kept": self.kept, "history": self.history}
-        return save_json(record, path)
-
-    def load(self, path) -> None:
-        """Take over a session that `save` wrote; ValueError for another model's, other pictures', or none at all."""
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            model, sha, pictures = (record[k] for k in ("model", "sha256", "pictures"))
-            start = {t: tuple(r) for t, r in record["start"].items()}
-            settings, kept, history = (record[k] for k in ("settings", "kept", "history"))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{path}: not a session of the workbench; give a file that it saved.") from None
-        if sha != self.sha256:
-            here = f"here is {self.model.name} (SHA-256 {self.sha256[:8]}…)"
-            raise ValueError(f"{path}: a session of {model} (SHA-256 {sha[:8]}…), {here}; open it on that model.")
-        if pictures != [p.name for p in self.pictures]:
-            raise ValueError(f"{path}: a session judged on other pictures ({', '.join(pictures[:3])} …); load those.")
-        before, self.start = self.start, start
-        try:
-            self.apply(settings, f"{Path(path).name} loaded")
-        except ValueError:
-            self.start = before
-            raise
-        self.kept, self.history = kept, [*history, self.history[-1]]

@@ -1,4 +1,4 @@
-"""What a bench hands over: the QDQ model, its ranges, overrides for ONNX Runtime, a context for the NPU."""
+"""What a bench hands over: the QDQ model, its ranges, overrides for ONNX Runtime, a context; and its sessions."""
 
 from __future__ import annotations
 
@@ -77,3 +77,29 @@ def context(bench: Bench, path) -> Path:
     path = Path(path)
     session.qnn()  # refuse before anything is written
     return session.compile_context(model(bench, path.with_name(f"{path.stem}_qdq.onnx")), path)
+
+
+def save_session(bench: Bench, path) -> Path:
+    """Write settings, settings kept and history as JSON, to go on another day; and the model's SHA-256."""
+    record = {"model": bench.model.name, "sha256": bench.sha256, "pictures": [p.name for p in bench.pictures]}
+    record |= {"start": bench.start, "settings": bench.settings, "kept": bench.kept, "history": bench.history}
+    return save_json(record, path)
+
+
+def load_session(bench: Bench, path) -> None:
+    """Let a bench go on with what `save_session` wrote.
+
+    Raises FileNotFoundError, or ValueError for another model's session, other pictures', or none at all.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        model, sha, pictures = (record.pop(k) for k in ("model", "sha256", "pictures"))
+        record = {k: record[k] for k in ("start", "settings", "kept", "history")}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path}: not a session of the workbench; give a file that it saved.") from None
+    if sha != bench.sha256:
+        here = f"here is {bench.model.name} (SHA-256 {bench.sha256[:8]}…)"
+        raise ValueError(f"{path}: a session of {model} (SHA-256 {sha[:8]}…), {here}; open it on that model.")
+    if pictures != [p.name for p in bench.pictures]:
+        raise ValueError(f"{path}: a session judged on other pictures ({', '.join(pictures[:3])} …); load those.")
+    bench.resume(**record, what=f"{Path(path).name} loaded")

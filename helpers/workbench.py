@@ -26,7 +26,7 @@ EXPORTS = {
     "TensorQuantOverrides for ONNX Runtime": ("overrides.json", export.overrides),
     "report, one page": ("report.png", report.save_page),
     "context for Snapdragon X Elite": ("int8_htp.onnx", export.context),
-    "this session": ("session.json", Bench.save),
+    "this session": ("session.json", export.save_session),
 }
 
 
@@ -143,7 +143,7 @@ class Workbench(w.VBox):
             button.on_click(lambda _, name=name: (self.bench.keep(name), self._ask()))
         self.kind.observe(lambda c: setattr(self.file, "value", EXPORTS[c.new][0]), "value")
         self.write.on_click(lambda _: self._edit("export", self._export, None))
-        self.read.on_click(lambda _: self._edit("load", lambda: self.bench.load(self.file.value)))
+        self.read.on_click(lambda _: self._edit("load", lambda: export.load_session(self.bench, self.file.value)))
 
     def _ask(self) -> None:
         self._asked = time.perf_counter()
@@ -155,15 +155,17 @@ class Workbench(w.VBox):
         self._edits[key], self.target = change, target or self.target
         self._ask()
 
-    def _drag(self, _) -> None:
+    def _drag(self, change) -> None:
         tensor = self.tensor.value
         if self._quiet or tensor is None:
             return
         low, high, dtype, what = self.tune.rmin, self.tune.rmax, self.bits.value, self.tune.method or None
+        if change.owner is self.tune and self.tune.dtype != dtype:
+            dtype = self.tune.dtype
+            self._set_quietly(self.bits, dtype if dtype in ("uint8", "uint16") else self.bits.value)
         if self.symmetric.value and low != -high:
             low, high, what = min(low, -high), max(high, -low), None
-            self._show(low, high, dtype)
-        elif dtype != self.tune.dtype:
+        if (low, high, dtype) != (self.tune.rmin, self.tune.rmax, self.tune.dtype):
             self._show(low, high, dtype)
         if (tuple(np.float32([low, high])), dtype) != (self.bench.live.ranges[tensor], self.bench.dtype(tensor)):
             self._edit(tensor, lambda: self.bench.set(tensor, low, high, dtype, what))
@@ -180,20 +182,24 @@ class Workbench(w.VBox):
         else:
             self._ask()
 
-    def _show(self, low: float, high: float, dtype: str) -> None:
+    def _set_quietly(self, widget, value) -> None:
         before, self._quiet = self._quiet, True
-        self.tune.show(self.bench.histograms[self.tensor.value], dtype=dtype, rmin=low, rmax=high)
+        widget.value, self._quiet = value, before
+
+    def _show(self, low: float, high: float, dtype: str) -> None:
+        tensor, before, self._quiet = self.tensor.value, self._quiet, True
+        sample = self.bench.sample(tensor, self.picture.value)
+        self.tune.show(self.bench.histograms[tensor], dtype=dtype, sample=sample, rmin=low, rmax=high)
         self._quiet = before
 
     def _sync(self) -> None:
         """Let the middle show what the bench holds."""
         if (tensor := self.tensor.value) is not None:
-            self._quiet = True
             low, high = self.bench.live.ranges[tensor]
-            self.bits.value, self.symmetric.value = self.bench.dtype(tensor), low == -high
-            self.per_channel.value = self.bench.live.per_channel
+            self._set_quietly(self.bits, self.bench.dtype(tensor))
+            self._set_quietly(self.symmetric, low == -high)
+            self._set_quietly(self.per_channel, self.bench.live.per_channel)
             self._show(low, high, self.bits.value)
-            self._quiet = False
 
     def _list(self, chosen: str | None) -> None:
         """The tensors that the search finds; the chosen one stays chosen, found or not."""
@@ -202,9 +208,7 @@ class Workbench(w.VBox):
         options = tuple((f"{self.bench.sqnr(t):.1f}  {t.removesuffix('_output_0')}", t) for t in found)
         if options != self.tensor.options:
             before, self._quiet = self._quiet, True
-            self.tensor.options = options
-            self.tensor.value = chosen
-            self._quiet = before
+            self.tensor.options, self.tensor.value, self._quiet = options, chosen, before
 
     def _update(self) -> None:
         """In the thread: what was changed, then the picture, then the numbers, each only where it is not shown yet."""

@@ -36,7 +36,7 @@ def fresh(here, tmp_path, name="fresh.onnx"):
 
 def test_undo_restores_every_byte(here):
     before, boxes = here.live.proto.SerializeToString(deterministic=True), here.detect(0)
-    here.set(CHANGED, -0.05, 0.3)
+    here.set(CHANGED, -5, 300)  # so coarse that the biases' codes lose what they knew
     here.set("/model.9/m/MaxPool_output_0", -0.1, 2)
     assert here.live.proto.SerializeToString(deterministic=True) != before and not same(here.detect(0), boxes)
     here.undo()
@@ -69,6 +69,9 @@ def test_bits_and_weights_quantize_anew(here, tmp_path):
     sqnr = here.sqnr(CHANGED)
     here.set_dtype(CHANGED, "uint8")
     assert sqnr > here.sqnr(CHANGED) + 20
+    here.set("/model.0/act/Sigmoid_output_0", 0, 0.7, "uint16")  # whose range QNN's configuration would overrule
+    assert qdq.list_qparams(here.live.proto)["/model.0/act/Sigmoid_output_0"].scale == np.float32(0.7) / 65535
+    here.undo()
     here.set_per_channel(False)
     assert same(here.detect(1), vision.Detector(fresh(here, tmp_path)).detect(here.pictures[1], conf=0.001))
 
@@ -82,6 +85,14 @@ def test_guilt_is_the_isolated_sqnr(here):
     assert here.tensors == sorted(here.tensors, key=here.sqnr) and set(here.tensors) == set(here.live.tied)
     here.set(CHANGED, -0.01, 0.02)
     assert here.tensors[0] == CHANGED
+
+
+def test_a_sample_is_what_the_histogram_counted(here):
+    own = bench.Bench(here.model, here.pictures[:1])
+    for tensor in (CHANGED, "images", "/model.20/Concat_output_0"):
+        x = own.sample(tensor, 0)
+        counted = own.histograms[tensor]
+        assert (x.min(), x.max()) == pytest.approx((counted.min, counted.max), rel=1e-4)
 
 
 def test_methods_give_their_ranges(here):
@@ -141,19 +152,19 @@ def test_a_session_comes_back_and_a_foreign_one_is_refused(here, tmp_path):
     here.keep("A")
     here.set_dtype("images", "uint16")
     here.metrics()
-    path, boxes, settings = here.save(tmp_path / "s.json"), here.detect(0), here.settings
+    path, boxes, settings = export.save_session(here, tmp_path / "s.json"), here.detect(0), here.settings
     other = bench.Bench(here.model, here.pictures, here.calibration[:1])
-    other.load(path)
+    export.load_session(other, path)
     assert other.settings == settings and other.kept == here.kept and same(other.detect(0), boxes)
     assert [e["what"] for e in other.history[:-1]] == [e["what"] for e in here.history]
     record = json.loads(path.read_text())
     for key, value, words in (("sha256", "0" * 64, "a session of scenes.onnx"), ("pictures", ["a.jpg"], "other pict")):
         path.write_text(json.dumps(record | {key: value}))
         with pytest.raises(ValueError, match=words):
-            here.load(path)
+            export.load_session(here, path)
     path.write_text("{}")
     with pytest.raises(ValueError, match="not a session"):
-        here.load(path)
+        export.load_session(here, path)
     assert here.settings == settings
     assert not list(tmp_path.glob("*.part"))
 

@@ -43,7 +43,7 @@ BELOW = {
     "plot": {"affine", "error", "calibrate", "qdq", "vision"},
     "tuning": {"affine", "calibrate", "histogram", "plot"},
     "live": {"contract", "graph", "qdq", "vision"},
-    "bench": {"affine", "calibrate", "context", "graph", "live", "qdq", "vision"},
+    "bench": {"affine", "calibrate", "context", "graph", "live", "qdq", "session", "vision"},
     "export": {"bench", "contract", "graph", "session"},
     "report": {"bench", "plot", "vision"},
     "latest": set(),
