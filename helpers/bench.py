@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import json
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class Bench:
         self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
         self.live = Live(fp32, {t: METHODS[method](h, "uint8") for t, h in self.histograms.items()}, folder)
         self.start, self.history, self.kept = dict(self.live.ranges), [], {}
-        self._past, self._found = [], {}
+        self._past, self._found, self._one_at_a_time = [], {}, threading.Lock()
         self._changed(f"{method} everywhere")
 
     @property
@@ -174,8 +175,9 @@ class Bench:
         x = vision.letterbox(self.pictures[index], self._feeds.size)[0]
         if tensor == self._feeds.name:
             return x
-        part = onnx.utils.Extractor(self._real).extract_model([self._feeds.name], [tensor])
-        loaded = session.load(save_model(part, self.live.folder / "part.onnx"))
+        with self._one_at_a_time:
+            part = onnx.utils.Extractor(self._real).extract_model([self._feeds.name], [tensor])
+            loaded = session.load(save_model(part, self.live.folder / "part.onnx"))
         return loaded.run(None, {self._feeds.name: x})[0]
 
     @contextlib.contextmanager

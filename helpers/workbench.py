@@ -95,6 +95,7 @@ class Workbench(w.VBox):
 
         last = len(self.bench.pictures) - 1
         self.picture = w.IntSlider(self.bench.busiest, 0, last, description="picture", layout=wide, style=style)
+        self.picture.continuous_update = False
         self.image = w.HTML(layout=w.Layout(width="440px", height="350px"))
         self.image.add_class("wb-picture")
         self.boxes = w.HTML(layout=w.Layout(height="150px", overflow="auto"))
@@ -135,7 +136,7 @@ class Workbench(w.VBox):
             widget.observe(self._drag, name)
         self.per_channel.observe(self._weights, "value")
         self.undo.on_click(lambda _: self._edit(time.perf_counter(), self.bench.undo))
-        self.picture.observe(lambda _: self._ask(), "value")
+        self.picture.observe(self._turn, "value")
         self.tabs.observe(lambda _: self._ask(), "selected_index")
         self.htp.on_click(self._as_htp)
         self.stop.on_click(lambda _: (self._edits.clear(), self._latest.stop(), self._say("stopped")))
@@ -181,6 +182,11 @@ class Workbench(w.VBox):
             self._say("16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine.")
         else:
             self._ask()
+
+    def _turn(self, _) -> None:
+        if self.tensor.value is not None:  # its sample is another
+            self._show(self.tune.rmin, self.tune.rmax, self.tune.dtype)
+        self._ask()
 
     def _set_quietly(self, widget, value) -> None:
         before, self._quiet = self._quiet, True
