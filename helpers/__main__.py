@@ -12,7 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import assets, calibrate, context, graph, qdq, repair, session, vision
+import numpy as np
+
+from . import assets, calibrate, context, graph, page, plot, qdq, repair, session, vision
 
 METHODS = {
     "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
@@ -52,21 +54,21 @@ def doctor(args) -> None:
 
 
 def quantize(args) -> None:
-    """FP32 ONNX in; out/fp32.onnx (head cut), out/int8.onnx (QDQ) and out/ranges.json."""
+    """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
     model, pictures = assets.model(args.model), assets.images(args.calibrate)[-args.limit :]
     graph.float_model(model)  # refuse before the long work
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
         fp32 = qdq.split_head(model, Path(work) / "fp32.onnx")
-        feeds, int8, report = vision.Feeds(pictures, fp32), Path(work) / "int8.onnx", {}
+        feeds, int8, steps = vision.Feeds(pictures, fp32), Path(work) / "int8.onnx", {}
         if args.recipe and args.activation != "uint8":
             raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
         if args.recipe:
-            report = repair.best(fp32, feeds, int8)
-            ranges = report.pop("ranges")
-            print(f"{'step':<38}{'logit drift':>12}{'seconds':>9}")
-            for step in report["steps"]:
-                print(f"{step['step']:<38}{step['drift']:>12.3f}{step['seconds']:>9.0f}")
+            steps = repair.best(fp32, feeds, int8)
+            ranges = steps.pop("ranges")
+            print(f"{'step':<38}{'score drift':>12}{'box drift':>11}{'seconds':>9}")
+            for step in steps["steps"]:
+                print(f"{step['step']:<38}{step['score']:>12.4f}{step['box']:>11.4f}{step['seconds']:>9.0f}")
         else:
             histograms = calibrate.observe(fp32, feeds)
             ranges = {t: METHODS[args.method](h, args.activation) for t, h in histograms.items()}
@@ -78,13 +80,45 @@ def quantize(args) -> None:
             "activation": args.activation,
             "calibrated_on": [p.name for p in pictures],
             "ranges": ranges,
-        } | ({"method": "recipe best", **report} if report else {})
+        } | ({"method": "recipe best", "a16": steps["a16"]} if steps else {})
         (Path(work) / "ranges.json").write_text(json.dumps(record, indent=1))
+        if steps:
+            tell(Path(work), model.name, pictures, steps)
         args.output.mkdir(exist_ok=True)
         for made in Path(work).iterdir():
             os.replace(made, args.output / made.name)
+        if not steps:  # a report of another model must not stay beside this one
+            for name in ("report.json", "report.png"):
+                (args.output / name).unlink(missing_ok=True)
     print(f"{args.output}: {len(ranges)} ranges by {record['method']} from {len(pictures)} pictures;", end=" ")
-    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx")
+    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx{'; see report.png' if steps else ''}")
+
+
+def tell(work: Path, name: str, pictures, steps: dict) -> None:
+    """Write report.json and report.png: what each step bought, SQNR by depth, the picture that changed most."""
+    fp32, int8 = work / "fp32.onnx", work / "int8.onnx"
+    few = pictures[:: max(1, len(pictures) // 8)][:8]
+    detectors = [vision.Detector(path) for path in (fp32, int8)]
+    before, after = ([d.detect(p, conf=0.001) for p in few] for d in detectors)
+    sqnr = qdq.layer_sqnr(fp32, int8, vision.Feeds(few[:2], fp32))
+    found = {
+        "model": name,
+        **steps,
+        "activation_tensors": len(sqnr),
+        "bytes": {p.name: p.stat().st_size for p in (fp32, int8)},
+        "sqnr_db": {t: round(v, 2) for t, v in sqnr.items() if np.isfinite(v)},
+        "compared_on": [p.name for p in few],
+    }
+    title = "SQNR of each activation (class logits are cut at −7 on purpose)"
+    figures = [page.bought(steps["steps"]), plot.depth({name: sqnr}, title)]
+    if any((scores > 0.25).any() for _, scores, _ in before):  # else there is nothing to compare
+        metrics = vision.paired_metrics(before, after)
+        found["paired"] = {k: v for k, v in metrics.items() if np.isfinite(v).all()}
+        gaps = [np.abs(vision.paired_boxes([a], [b])["jitter"]).sum() for a, b in zip(before, after, strict=True)]
+        k = int(np.argmax(gaps))
+        figures.append(plot.overlay(few[k], before[k], after[k], detectors[0].names))
+    (work / "report.json").write_text(json.dumps(found, indent=1))
+    page.stack(figures, work / "report.png")
 
 
 def evaluate(args) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from onnx import numpy_helper
 from tqdm.auto import tqdm
 
-from . import calibrate, qdq, session
+from . import calibrate, qdq
 from .affine import choose_qparams, dequantize, qrange
+from .drift import drift_from, look
 from .graph import constants, float_model, save_model
 from .rounding import rewrite, round_rows
 
@@ -28,13 +29,15 @@ def silu_blocks(model) -> list[tuple[str, str, str]]:
     return [b for b in blocks if b[0] in convs]
 
 
-def silu_range(h: calibrate.Histogram, dtype: str = "uint8") -> tuple[float, float]:
-    """The range of x with the least mean squared error of SiLU(x): min E(f(Q(x)) − f(x))², f(x) = x·σ(x).
+def silu_range(h: calibrate.Histogram, dtype: str = "uint8", clipping: float = 4.0) -> tuple[float, float]:
+    """The range of x with the least error of SiLU(x): min E[c·(f(Q(x)) − f(x))²], f(x) = x·σ(x).
 
-    f is flat far below zero, so the lower end may be clipped where x itself could not spare it.
+    f is flat far below zero, so the lower end may be clipped where x itself could not spare it. c is `clipping` for
+    values outside the range, 1 inside: rounding errors average out in the next convolution, clipping errors add up,
+    since they hit the same channels in the same direction at every place.
 
     >>> h = calibrate.Histogram().update(np.random.default_rng(0).normal(-20, 10, 10_000))
-    >>> calibrate.mse(h)[0] < -40 and -10 < silu_range(h)[0]
+    >>> calibrate.mse(h)[0] < -40 and -16 < silu_range(h)[0]
     True
     """
     low, high = calibrate.minmax(h)
@@ -47,36 +50,43 @@ def silu_range(h: calibrate.Histogram, dtype: str = "uint8") -> tuple[float, flo
 
     edges = h.edges
     x, weight = np.clip((edges[1:] + edges[:-1]) / 2, low, high), h.counts / h.n
-    true, best = f(x), (np.inf, low, high)
-    for a in np.unique(np.maximum(min(low, 0), -np.geomspace(1.3, 32, 40))):
-        for b in max(high, 1e-3) * 2 ** -np.arange(0, 3, 0.1):
-            qp = choose_qparams(a, b, dtype)
-            levels = f(dequantize(np.arange(qmin, qmax + 1), qp).astype(np.float64))
-            codes = np.clip(np.rint(x / qp.scale) + qp.zero_point, qmin, qmax).astype(int) - qmin
-            error = weight @ (levels[codes] - true) ** 2
-            if error < best[0]:
-                best = error, float(a), float(b)
-    return best[1:]
+    true = f(x)
+    lows = np.unique(np.maximum(min(low, 0), -np.geomspace(1.3, 32, 40)))
+    highs = max(high, 1e-3) * 2 ** -np.arange(0, 3, 0.1)
+
+    def error(i: int, j: int) -> float:
+        qp = choose_qparams(lows[i], highs[j], dtype)
+        reals = dequantize(np.arange(qmin, qmax + 1), qp).astype(np.float64)
+        codes = np.clip(np.rint(x / qp.scale) + qp.zero_point, qmin, qmax).astype(int) - qmin
+        heavy = np.where((x < reals[0]) | (x > reals[-1]), clipping, 1)
+        return (weight * heavy) @ (f(reals)[codes] - true) ** 2
+
+    def least(rows, columns):
+        return min(((i, j) for i in rows for j in columns), key=lambda at: error(*at))
+
+    i, j = least(range(0, len(lows), 4), range(0, len(highs), 4))  # coarsely, then around it
+    i, j = least(range(max(i - 3, 0), min(i + 4, len(lows))), range(max(j - 3, 0), min(j + 4, len(highs))))
+    return float(lows[i]), float(highs[j])
 
 
-def functional_ranges(fp32, histograms) -> dict[str, tuple[float, float]]:
+def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tuple[float, float]]:
     """Ranges {tensor: (rmin, rmax)} by least error after what follows, not of the tensor itself.
 
-    A SiLU's input by `silu_range`, σ in 0…1, pictures in 0…1; of a cut YOLOv8's outputs, class logits from −7 (no
-    detector keeps σ < 0.001) to ½ past the largest seen, DFL logits from −4 (softmax forgets what lies far below the
-    peak); the rest by `calibrate.mse`. Nothing here depends on labels.
+    A SiLU's input by `silu_range` with this `clipping`, σ in 0…1, pictures in 0…1. Of a cut YOLOv8's outputs, class
+    logits from −7 (no detector keeps σ < 0.001) to ½ past the largest seen, DFL logits from −4 (softmax forgets what
+    lies far below the peak) to the largest seen (the peak is the answer). The rest by `calibrate.mse`. No labels.
     """
     model = float_model(fp32)
     ranges = {t: calibrate.mse(h) for t, h in histograms.items()}
     for x, gate, _ in silu_blocks(model):
-        ranges[x], ranges[gate] = silu_range(histograms[x]), (0.0, 1.0)
+        ranges[x], ranges[gate] = silu_range(histograms[x], clipping=clipping), (0.0, 1.0)
     for name in (i.name for i in model.graph.input):
         if histograms[name].min >= 0 and histograms[name].max <= 1:
             ranges[name] = (0.0, 1.0)
     outputs = [o.name for o in model.graph.output]
     if len(outputs) == 6:
         for box, score in zip(outputs[::2], outputs[1::2], strict=True):
-            ranges[box] = max(ranges[box][0], -4.0), ranges[box][1]
+            ranges[box] = max(histograms[box].min, -4.0), max(histograms[box].max, 0.0)
             ranges[score] = max(histograms[score].min, _SEEN), max(histograms[score].max + 0.5, 0.0)
     return ranges
 
@@ -146,93 +156,78 @@ def equalize(fp32, out) -> Path:
     return save_model(model, out)
 
 
-def drift(fp32, qdq_model, feeds, target: str = "cpu") -> float:
-    """RMS change of class logits where the float model sees something (σ above 0.1), for a cut YOLOv8.
-
-    It ranks methods with a dozen pictures, where AP needs thousands. Raises ValueError for a model without such logits.
-    """
-    feeds = list(feeds)
-    return _drift(_logits(session.load(fp32, "cpu", optimize=True), fp32, feeds), qdq_model, feeds, target)
-
-
-def _logits(run, path, feeds) -> list:
-    if len(run.get_outputs()) != 6:
-        raise ValueError(f"{path}: has no class logits of its own; cut the head first with `qdq.split_head`.")
-    return [run.run(None, feed)[1::2] for feed in feeds]
-
-
-def _drift(true, qdq_model, feeds, target) -> float:
-    # ONNX Runtime's own fusions are three times as fast, and differ less than what is measured here
-    run = session.load(qdq_model, target, **({"optimize": True} if target == "cpu" else {}))
-    pairs = zip(true, _logits(run, qdq_model, feeds), strict=True)
-    gaps = [(a - b)[a > np.log(0.1 / 0.9)] for one, other in pairs for a, b in zip(one, other, strict=True)]
-    gaps = np.concatenate(gaps).astype(np.float64)
-    return float(np.sqrt(np.mean(gaps**2))) if gaps.size else 0.0
-
-
 def search_a16(fp32, ranges, wide, feeds, *, share: float = _SHARE, tries: int = 4, target: str = "cpu") -> list[dict]:
-    """Which SiLU blocks to give 16 bits: the Pareto front [{"a16": tensors, "drift": rms logit change}], growing.
+    """Which tensors of a cut YOLOv8 to give 16 bits: the Pareto front [{"a16": tensors, "drift": Drift}], growing.
 
-    Greedy: of the first `tries` blocks (x, σ, x·σ and a Split behind) from the input on that are left, the one that
-    lowers `drift` most joins, until `share` of all tensors is spent or nothing helps. The first, because what goes
-    wrong there is carried through everything behind.
+    Greedy: of the first `tries` SiLU blocks (x, σ, x·σ and a Split behind) from the input on that are left, and the
+    DFL logits, the one that lowers `Drift.total` most joins, until `share` of all tensors is spent or nothing helps.
+    The first blocks, because what goes wrong there is carried through everything behind.
     `wide` {tensor: (rmin, rmax)} is what 16 bits cover. `target`: 'cpu' is quick, 'htp' exact; 'integer' has no uint16.
     """
     model, ranges = float_model(fp32), dict(ranges)
     splits = {n.input[0]: list(n.output) for n in model.graph.node if n.op_type == "Split"}
     blocks = [[*b, *splits.get(b[2], [])] for b in silu_blocks(model)]
+    outputs = [o.name for o in model.graph.output]
     feeds, limit, front = list(feeds), int(share * len(ranges)), []
-    true = _logits(session.load(fp32, "cpu", optimize=True), fp32, feeds)
+    seen = look(fp32, feeds)
     with tempfile.TemporaryDirectory() as work:
 
         def measure(names):
             path = Path(work) / "try.onnx"
             qdq.quantize_model(fp32, path, ranges | {t: wide[t] for t in names}, a16=names)
-            return _drift(true, path, feeds, target)
+            return drift_from(seen, path, feeds, target)
 
         chosen = []
         front.append({"a16": [], "drift": measure([])})
         with tqdm(desc="search_a16", unit="model") as bar:
-            while left := [b for b in blocks if len(chosen) + len(b) <= limit and b[0] not in chosen][:tries]:
+            while True:
+                left = [b for b in blocks if b[0] not in chosen][:tries] + [outputs[::2]] * (outputs[0] not in chosen)
                 found = []
-                for block in left:
+                for block in [b for b in left if len(chosen) + len(b) <= limit]:
                     found.append((measure(chosen + block), block))
                     bar.update()
-                best, block = min(found, key=lambda f: f[0])
-                if best >= front[-1]["drift"]:
+                if not found:
+                    break
+                best, block = min(found, key=lambda f: f[0].total)
+                if best.total >= front[-1]["drift"].total:
                     break
                 chosen = chosen + block
                 front.append({"a16": chosen, "drift": best})
     return front
 
 
-def best(fp32, feeds, out, *, probe: int = 12, rounding: int = 16) -> dict:
-    """The recipe for a cut YOLOv8, A8W8 with at most 5 % of its tensors at 16 bits; returns what each step bought.
+def best(fp32, feeds, out, *, probe: int = 20, rounding: int = 16, share: float = _SHARE) -> dict:
+    """The recipe for a cut YOLOv8, A8W8 with at most `share` of its tensors at 16 bits; returns what each step bought.
 
     `functional_ranges`, then `search_a16`, then `round_adaptively`; `probe` and `rounding` are the numbers of feeds
-    that the last two look at. The report: {"steps": [{"step", "drift", "seconds"}], "a16", "ranges"}.
-    Raises ValueError as `calibrate.observe`, `qdq.quantize_model` and `drift` do.
+    that the last two look at. The report: {"steps": [{"step", "score", "box", "seconds"}], "a16", "ranges"}; score
+    and box are `Drift`'s. Raises ValueError as `calibrate.observe`, `qdq.quantize_model` and `drift` do.
     """
     steps, start, feeds = [], time.perf_counter(), list(feeds)
 
     def note(step, value):
-        steps.append({"step": step, "drift": value, "seconds": round(time.perf_counter() - start, 1)})
+        steps.append({"step": step, **value._asdict(), "seconds": round(time.perf_counter() - start, 1)})
 
     histograms = calibrate.observe(fp32, feeds)
-    look = feeds[:: max(1, len(feeds) // probe)][:probe]
-    out = Path(out)
-    plain = {t: calibrate.mse(h) for t, h in histograms.items()}
-    qdq.quantize_model(fp32, out, plain)
-    note("mse ranges", drift(fp32, out, look))
-    ranges = functional_ranges(fp32, histograms)
+    few = feeds[:: max(1, len(feeds) // probe)][:probe]
+    out, seen = Path(out), look(fp32, few)
+    for method in (calibrate.minmax, calibrate.mse):
+        qdq.quantize_model(fp32, out, {t: method(h) for t, h in histograms.items()})
+        note(f"{method.__name__} ranges", drift_from(seen, out, few))
+    found = []
+    for clipping in (1.0, 4.0, 16.0):  # how much clipping adds up differs between networks
+        ranges = functional_ranges(fp32, histograms, clipping)
+        qdq.quantize_model(fp32, out, ranges)
+        found.append((drift_from(seen, out, few), clipping, ranges))
+    least, clipping, ranges = min(found, key=lambda f: f[0].total)
+    note(f"by what follows, clipping × {clipping:g}", least)
     wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
-    front = search_a16(fp32, ranges, wide, look)
-    note("ranges that know what follows", front[0]["drift"])
+    front = search_a16(fp32, ranges, wide, few, share=share)
     a16 = front[-1]["a16"]
     note(f"{len(a16)} of {len(ranges)} tensors at 16 bits", front[-1]["drift"])
     ranges |= {t: wide[t] for t in a16}
     qdq.quantize_model(fp32, out, ranges, a16=a16)
     some = feeds[:: max(1, len(feeds) // rounding)][:rounding]
     round_adaptively(fp32, out, some, out)
-    note("weights rounded with inputs in view", drift(fp32, out, look))
+    note("weights rounded with inputs in view", drift_from(seen, out, few))
     return {"steps": steps, "a16": a16, "ranges": ranges}

@@ -1,13 +1,15 @@
 """The command line: the main job end to end, and bad input as one sentence with exit code 2."""
 
+import functools
 import json
 import shutil
 
 import onnx
 import pytest
 from conftest import needs_htp
+from PIL import Image
 
-from helpers import assets
+from helpers import assets, repair
 from helpers.__main__ import main
 
 
@@ -22,6 +24,27 @@ def test_quantize_writes_both_graphs_and_the_ranges(out):
     record = json.loads((out / "ranges.json").read_text())
     assert record["calibrated_on"] == [p.name for p in assets.images()[-16:]]
     assert record["ranges"]["images"] == [pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05)]
+
+
+def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(repair, "best", functools.partial(repair.best, probe=2, rounding=2, share=0.015))
+    command = ["quantize", str(assets.model()), "--limit", "3", "-o", str(tmp_path / "out")]
+    assert main([*command, "--recipe", "best"]) == 0
+    assert "weights rounded with inputs in view" in capsys.readouterr().out
+    names = ["fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=refuse)
+    assert [set(step) for step in found["steps"]] == [{"step", "score", "box", "seconds"}] * 5
+    assert found["paired"]["agreement"][0] > 0.8 and len(found["sqnr_db"]) > 200
+    assert json.loads((tmp_path / "out" / "ranges.json").read_text())["a16"] == found["a16"]
+    with Image.open(tmp_path / "out" / "report.png") as page:
+        assert page.width == 800 and page.height > 800
+    assert main(command) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names[:3]
 
 
 @needs_htp

@@ -8,7 +8,7 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from helpers import assets, calibrate, qdq, repair, rounding, session, vision
+from helpers import assets, calibrate, drift, qdq, repair, rounding, session, vision
 from helpers.graph import constants, read_model
 
 RANDOM = np.random.default_rng(0)
@@ -112,10 +112,57 @@ def test_ranges_of_data_know_what_follows(tmp_path):
         assert ranges[score][0] >= -7 and ranges[score][1] >= histograms[score].max
     qdq.quantize_model(fp32, tmp_path / "mse.onnx", {t: calibrate.mse(h) for t, h in histograms.items()})
     plain = qdq.quantize_model(fp32, tmp_path / "int8.onnx", ranges)
-    assert repair.drift(fp32, plain, feeds) < 0.5
+    for box in [o.name for o in model.graph.output][::2]:
+        assert ranges[box][1] == histograms[box].max, "the peak is the answer: never clip it"
+    assert 0 < drift.drift(fp32, plain, feeds).total < 0.1
+    assert drift.drift(fp32, fp32, feeds).total < 1e-6
     with pytest.raises(ValueError, match="cut the head first"):
-        repair.drift(assets.model(), plain, feeds)
+        drift.drift(assets.model(), plain, feeds)
     wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
     front = repair.search_a16(fp32, ranges, wide, feeds[:2], share=0.02, tries=2)
-    assert all(len(a["a16"]) < len(b["a16"]) and a["drift"] > b["drift"] for a, b in pairwise(front))
+    assert all(len(a["a16"]) < len(b["a16"]) and a["drift"].total > b["drift"].total for a, b in pairwise(front))
     assert len(front[-1]["a16"]) <= 0.02 * len(ranges)
+
+
+def test_drift_is_that_of_the_decoded_boxes(tmp_path):
+    fp32 = qdq.split_head(assets.model(), tmp_path / "fp32.onnx")
+    feed = next(iter(vision.Feeds(assets.images()[:1], fp32)))
+    outputs = session.load(fp32).run(None, feed)
+    seen = drift._seen(outputs)
+    k = max(range(3), key=lambda k: len(seen[k][2]))
+    at, best, score, sides = seen[k]
+    xyxy, scores, classes = vision.decode(outputs[2 * k : 2 * k + 2], 320, 0.09)
+    stride = 320 / outputs[2 * k].shape[-1]
+    centre = (np.stack([at[1], at[0]], 1) + 0.5) * stride
+    mine = np.concatenate([centre - sides[:, :2] * stride, centre + sides[:, 2:] * stride], 1)
+    assert len(mine)
+    for k, box in enumerate(mine):
+        same = (classes == best[k]) & np.isclose(scores, score[k])
+        assert np.isclose(xyxy[same], box).all(1).any()
+    moved = sides + np.float64([0, 0, 1, 0])
+    whole = np.concatenate([mine[:, :2], mine[:, 2:] + np.float64([stride, 0])], 1)
+    np.testing.assert_allclose(drift._iou(sides, moved), vision.box_iou(mine, whole), rtol=1e-6)
+
+
+def test_clipping_counts_more_than_rounding():
+    h = calibrate.Histogram().update(RANDOM.normal(-3, 4, 20_000))
+    narrow, wide = repair.silu_range(h, clipping=1), repair.silu_range(h, clipping=16)
+    assert wide[0] < narrow[0] and wide[1] >= narrow[1]
+    assert repair.silu_range(h, "uint16") == calibrate.minmax(h)
+
+
+def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
+    fp32 = qdq.split_head(assets.model(), tmp_path / "fp32.onnx")
+    feeds = list(vision.Feeds(assets.images()[:6], fp32))
+    made = repair.best(fp32, feeds, tmp_path / "best.onnx", probe=3, rounding=3, share=0.02)
+    total = [step["score"] + step["box"] for step in made["steps"]]
+    assert total[-1] < 0.8 * total[0]
+    params = qdq.list_qparams(tmp_path / "best.onnx")
+    wide = {t for t, qp in params.items() if qp.dtype == "uint16"}
+    assert set(made["a16"]) <= wide and len(made["a16"]) <= 0.02 * len(made["ranges"])
+    judged = list(vision.Feeds(assets.images("validation")[:6], fp32))
+    plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", {
+        t: calibrate.mse(h) for t, h in calibrate.observe(fp32, feeds).items()
+    })  # fmt: skip
+    a, b = (drift.drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
+    assert a < b, "and on pictures that it has not seen"

@@ -1,6 +1,7 @@
 """Widgets without a browser: set a control, read what the others say."""
 
-import re
+import gc
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,48 +13,125 @@ from helpers.error import split_error, sqnr_db
 
 @pytest.fixture
 def tuned():
-    x = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((4, 160, 160)).astype(np.float32)
     h = calibrate.Histogram().update(x)
-    controls, slider, image, numbers = widgets.tune_range(h).children
-    return x, h, *controls.children, slider, image, numbers
+    return x, h, widgets.tune_range(h, sample=x)
+
+
+def drag(tune, low, high, seq, done=False, start=False):
+    """What the canvas sends while a hand moves."""
+    tune.canvas.set_state({"asked": {"rmin": low, "rmax": high, "seq": seq, "done": done, "start": start}})
 
 
 def test_tune_range_takes_its_range_from_the_chosen_method(tuned):
-    _, h, method, kind, slider, image, numbers = tuned
-    pictures = {bytes(image.value)}
-    for name, expected in (
-        ("percentile", calibrate.percentile(h)),
-        ("mse", calibrate.mse(h)),
-        ("entropy", calibrate.entropy(h)),
-        ("minmax", calibrate.minmax(h)),
-    ):
-        method.value = name
-        assert slider.value == expected
-        pictures.add(bytes(image.value))
-    assert len(pictures) == 4 and all(p.startswith(b"\x89PNG") for p in pictures)
-    before, method.value = numbers.value, "mse"
-    kind.value = "uint4"
-    assert slider.value == calibrate.mse(h, "uint4") and numbers.value != before
-    slider.value = (-1, 2)
-    assert method.value is None and slider.value == (-1, 2)
-    kind.value = "uint8"
-    assert slider.value == (-1, 2), "a range set by hand outlives a change of dtype"
+    _, h, tune = tuned
+    methods, _, fields = tune.children
+    low, high = fields.children[1:3]
+    for name in ("moving_average", "percentile", "mse", "entropy", "minmax"):
+        methods.value = name
+        assert (tune.rmin, tune.rmax) == getattr(calibrate, name)(h) and tune.method == name
+        assert low.value == pytest.approx(tune.rmin, rel=1e-4) and high.value == pytest.approx(tune.rmax, rel=1e-4)
+    methods.value = "mse"
+    fields.children[0].value = "uint4"
+    assert (tune.rmin, tune.rmax) == calibrate.mse(h, "uint4") and tune.dtype == "uint4"
+    low.value = -1
+    assert tune.rmin == -1 and tune.method == "" and methods.value is None
+    fields.children[0].value = "uint8"
+    assert tune.rmin == -1, "a range set by hand outlives a change of dtype"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int4"])
 def test_tune_range_says_what_the_tensor_itself_says(tuned, dtype):
-    x, _, _, kind, slider, _, numbers = tuned
-    kind.value, slider.value = dtype, (-2.0, 1.5)
+    x, _, tune = tuned
+    tune.dtype = dtype
+    drag(tune, -2.0, 1.5, 1)
     qp = choose_qparams(-2, 1.5, dtype)
-    said = [float(n) for n in re.findall(r"-?\d[\d.e-]*\d|\d", re.sub("<.*?>", "", numbers.value))]
+    assert tune.qparams == qp
     codes = fake_quantize(x, qp)
     clipped = np.abs(codes - x) > qp.scale / 2 * (1 + 1e-5)
     truth = [qp.scale, qp.zero_point, 100 * clipped.mean(), *split_error(x, qp), sqnr_db(x, codes)]
-    assert said == pytest.approx(truth, rel=0.02)
+    names = ("scale", "zero_point", "clipped", "clipping", "rounding", "sqnr_db")
+    assert [tune.numbers[k] for k in names] == pytest.approx(truth, rel=0.02)
+    assert {k: tune.canvas.step[k] for k in names} == {k: tune.numbers[k] for k in names}
+
+
+def test_tune_range_shows_the_tensor_before_after_and_the_difference(tuned):
+    x, _, tune = tuned
+    drag(tune, 0.0, 1.0, 1)
+    shape = tune.canvas.step["shape"]
+    before, after, gap = np.frombuffer(tune.canvas.step["maps"], np.uint8).reshape(3, *shape).astype(int)
+    assert max(shape) <= 96 and (after >= before)[before < 100].all() and gap.max() == 255
+    channel = x[np.abs(x).mean((1, 2)).argmax()][::2, ::2]
+    assert tune.canvas.step["most"] == pytest.approx(np.abs(fake_quantize(channel, tune.qparams) - channel).max())
+
+
+def test_tune_range_undoes_returns_home_and_keeps_the_ends_in_order(tuned):
+    _, h, tune = tuned
+    tune.children[0].value = "percentile"
+    drag(tune, -1.0, 2.0, 1, start=True)
+    drag(tune, -1.0, 1.0, 2, done=True)
+    tune.undo()
+    assert (tune.rmin, tune.rmax) == calibrate.percentile(h) and tune.method == "percentile"
+    tune.undo()
+    assert (tune.rmin, tune.rmax) == calibrate.minmax(h)
+    tune.undo()  # nothing is left, and nothing happens
+    tune.children[0].value = "mse"
+    drag(tune, -1.0, 2.0, 3, start=True, done=True)
+    tune.home()
+    assert (tune.rmin, tune.rmax) == calibrate.mse(h)
+    drag(tune, 3.0, -3.0, 4)
+    assert (tune.rmin, tune.rmax) == (-3.0, 3.0)
+
+
+def test_tune_range_settles_once_per_movement_and_sends_one_message_per_step(tuned, monkeypatch):
+    _, _, tune = tuned
+    drag(tune, -1.0, 2.0, 1, start=True)
+    sent, seen, before = [], [], tune.settled
+    monkeypatch.setattr(type(tune.canvas), "_send", lambda self, message, buffers=None: sent.append(message))
+    tune.observe(lambda change: seen.append(change["name"]), ["rmin", "rmax"])
+    drag(tune, -1.0, 1.5, 2)
+    assert len([m for m in sent if m["method"] == "update"]) == 1 and seen == ["rmax"]
+    assert tune.settled == before
+    drag(tune, -1.0, 1.5, 3, done=True)
+    assert tune.settled == before + 1 and tune.canvas.step["seq"] == 3
+
+
+def test_tune_range_stays_small_however_long_it_is_dragged(tuned):
+    _, _, tune = tuned
+
+    def steps(first, n):
+        for k in range(first, first + n):
+            drag(tune, -1.0 - k % 7, 1.0 + k % 5, k, start=k % 50 == 0, done=k % 50 == 49)
+
+    steps(1, 500)
+    gc.collect()
+    tracemalloc.start()
+    steps(2000, 500)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 200_000 and (tune.rmin, tune.rmax) == (-1.0 - 2499 % 7, 1.0 + 2499 % 5)
+
+
+def test_tune_range_takes_another_tensor(tuned):
+    tune = tuned[2]
+    other = calibrate.Histogram().update(np.linspace(0, 9, 1000))
+    tune.show(other, "uint16", rmin=0, rmax=4)
+    assert (tune.rmin, tune.rmax, tune.dtype, tune.method) == (0, 4, "uint16", "")
+    assert tune.numbers["clipped"] == pytest.approx(100 * 5 / 9, rel=0.02) and "maps" not in tune.canvas.step
+    tune.undo()
+    assert tune.rmax == 4, "one tensor's past is not another's"
+
+
+def test_tune_range_has_a_picture_for_where_no_kernel_is(tuned):
+    bundle = tuned[2]._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["image/png"].startswith(b"\x89PNG") and len(bundle["image/png"]) < 150_000
 
 
 def test_tune_range_stands_a_tensor_of_zeros():
-    assert "0 % clipped" in widgets.tune_range(calibrate.Histogram().update(np.zeros(9))).children[-1].value
+    tune = widgets.tune_range(calibrate.Histogram().update(np.zeros(9)))
+    assert tune.numbers["clipped"] == 0 and tune.rmin < tune.rmax
     with pytest.raises(ValueError, match="histogram is empty"):
         widgets.tune_range(calibrate.Histogram())
 

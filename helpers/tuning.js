@@ -1,0 +1,240 @@
+// Draws a histogram with two handles and what the kernel says the range costs. The hand is followed at once, from
+// local state; the numbers come when they come, and the front end merges the steps that the kernel cannot keep up with.
+const PLOT = 230, BELOW = 132, EDGE = 14;
+const METHOD = ["#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7"]; // Okabe & Ito, as in plot.py
+
+const css = `
+.tune-range { color: var(--jp-ui-font-color1, var(--vscode-foreground, CanvasText)); max-width: 800px;
+  font: 13px/1.5 var(--jp-ui-font-family, system-ui, sans-serif); user-select: none; }
+.tune-range .hint { color: var(--jp-ui-font-color2, inherit); min-height: 1.5em; }
+.tune-range .plot { position: relative; height: ${PLOT}px; touch-action: none; overflow: hidden; }
+.tune-range canvas { width: 100%; display: block; }
+.tune-range .handle { position: absolute; top: 0; left: 0; width: 24px; height: ${PLOT - 26}px; margin-left: -12px;
+  cursor: ew-resize; touch-action: none; outline: none; }
+.tune-range .handle::after { content: ""; position: absolute; left: 7px; top: 40%; width: 10px; height: 34px;
+  border-radius: 5px; background: #0072B2; border: 2px solid #fff; box-sizing: border-box; }
+.tune-range .handle:focus-visible::after { outline: 3px solid #E69F00; outline-offset: 1px; }
+.tune-range .numbers { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0 12px; margin: 2px 0; }
+.tune-range .numbers div { white-space: nowrap; font-variant-numeric: tabular-nums; min-height: 1.5em; }
+.tune-range .numbers span { color: var(--jp-ui-font-color2, inherit); margin-right: 5px; }
+.tune-range .zoom { position: absolute; right: ${EDGE}px; top: 4px; font: inherit; color: inherit; cursor: pointer;
+  background: transparent; border: 1px solid currentColor; border-radius: 3px; padding: 0 8px; }
+@media (max-width: 480px) { .tune-range .numbers { grid-template-columns: repeat(2, minmax(0, 1fr)); } }`;
+
+const short = (v, digits = 4) => (v === 0 ? "0" : Number(v).toPrecision(digits).replace(/\.?0+(?=e|$)/, "").replace("-", "−"));
+
+function make(tag, name, parent, text = "") {
+  const e = document.createElement(tag);
+  e.className = name;
+  e.textContent = text;
+  parent.append(e);
+  return e;
+}
+
+function ramp(t, stops) { // between colours that a colour-blind eye tells apart
+  const x = Math.min(0.9999, Math.max(0, t)) * (stops.length - 1), i = Math.floor(x), f = x - i;
+  return stops[i].map((c, k) => c + f * (stops[i + 1][k] - c));
+}
+const CIVIDIS = [[0, 32, 77], [87, 92, 109], [155, 147, 119], [255, 234, 70]];
+const SPLIT = [[0, 114, 178], [247, 247, 247], [213, 94, 0]];
+
+function render({ model, el }) {
+  const root = make("div", "tune-range", el);
+  make("style", "", root, css);
+  make("div", "hint", root,
+    "Drag an end of the range, or focus it: ← → a step, Shift ten, Home the method's range, Ctrl+Z back.");
+  const plot = make("div", "plot", root), canvas = make("canvas", "", plot);
+  const zoom = make("button", "zoom", plot, "zoom to the bulk");
+  const numbers = make("div", "numbers", root), lower = make("canvas", "", root);
+  const cells = {};
+  for (const name of ["S", "Z", "clipped", "SQNR", "clipping", "rounding", "MSE", "holds"]) {
+    const cell = make("div", "", numbers);
+    make("span", "", cell, name);
+    cells[name] = make("b", "", cell);
+  }
+  lower.setAttribute("role", "img");
+  const handles = {};
+  for (const [key, label] of [["rmin", "lower end of the range"], ["rmax", "upper end of the range"]]) {
+    const handle = (handles[key] = make("div", "handle", plot));
+    Object.assign(handle.dataset, { handle: key });
+    handle.tabIndex = 0;
+    for (const [k, v] of Object.entries({ role: "slider", "aria-label": label, "aria-orientation": "horizontal" }))
+      handle.setAttribute(k, v);
+  }
+  let range = { rmin: 0, rmax: 1 }, view = 0, seq = 0, held = null, frame = 0, queued = false, bars = [];
+
+  const area = () => model.get("tensor").views[view];
+  const width = () => plot.clientWidth || 600;
+  const toX = (v) => EDGE + ((v - area().low) / (area().high - area().low)) * (width() - 2 * EDGE);
+  const toValue = (x) => area().low + ((x - EDGE) / (width() - 2 * EDGE)) * (area().high - area().low);
+  const soon = () => { if (!queued) { queued = true; requestAnimationFrame(draw); } };
+
+  function surface(element, height) {
+    const ratio = window.devicePixelRatio || 1, w = Math.round(width() * ratio), h = Math.round(height * ratio);
+    if (element.width !== w || element.height !== h) { element.width = w; element.height = h; }
+    element.style.height = height + "px";
+    const c = element.getContext("2d");
+    c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    c.clearRect(0, 0, width(), height);
+    c.font = "12px " + getComputedStyle(root).fontFamily;
+    c.fillStyle = c.strokeStyle = getComputedStyle(root).color;
+    return c;
+  }
+
+  function draw() {
+    queued = false;
+    const step = model.get("step"), tensor = model.get("tensor");
+    if (!tensor.views || !root.isConnected) return;
+    drawPlot(surface(canvas, PLOT), step, tensor);
+    drawBelow(surface(lower, BELOW), step);
+    const text = { S: short(step.scale), Z: short(step.zero_point), clipped: short(step.clipped) + " %",
+      SQNR: step.sqnr_db === null ? "∞" : step.sqnr_db.toFixed(1) + " dB", clipping: short(step.clipping),
+      rounding: short(step.rounding), MSE: short(step.mse),
+      holds: `${short(step.left, 3)} … ${short(step.right, 3)}` };
+    for (const [name, value] of Object.entries(text)) if (cells[name].textContent !== value) cells[name].textContent = value;
+    for (const [key, handle] of Object.entries(handles)) {
+      const x = Math.min(width() - EDGE / 2, Math.max(EDGE / 2, toX(range[key])));
+      handle.style.transform = `translateX(${x}px)`;
+      const now = { valuenow: range[key], valuemin: area().low, valuemax: area().high,
+        valuetext: `${short(range[key])}, ${text.clipped} clipped, SQNR ${text.SQNR}` };
+      for (const [k, v] of Object.entries(now)) handle.setAttribute("aria-" + k, v);
+    }
+    root.dataset.frame = canvas.dataset.frame = ++frame;
+    root.dataset.seq = canvas.dataset.seq = step.seq;
+  }
+
+  function drawPlot(c, step, tensor) {
+    const bottom = PLOT - 26, ink = c.fillStyle, heights = bars[view], wide = (width() - 2 * EDGE) / heights.length;
+    const [a, b] = held ? [range.rmin, range.rmax] : [step.left, step.right];
+    c.fillStyle = "rgba(86, 180, 233, 0.28)";
+    c.fillRect(Math.max(EDGE, toX(a)), 0, Math.min(width() - EDGE, toX(b)) - Math.max(EDGE, toX(a)), bottom);
+    c.fillStyle = "#808080";
+    heights.forEach((h, k) => c.fillRect(EDGE + k * wide, bottom - h * (bottom - 34), Math.ceil(wide * 10) / 10, h * (bottom - 34)));
+    Object.entries(tensor.marks).forEach(([name, ends], k) => { // where each method would put the ends
+      c.fillStyle = METHOD[k];
+      for (const end of ends) if (end >= area().low && end <= area().high) c.fillRect(toX(end) - 1.5, bottom - 12 - 5 * k, 3, 12 + 5 * k);
+    });
+    c.fillStyle = "#0072B2";
+    for (const key of ["rmin", "rmax"]) c.fillRect(toX(range[key]) - 1, 0, 2, bottom);
+    c.fillStyle = ink;
+    c.fillRect(EDGE, bottom, width() - 2 * EDGE, 1);
+    const room = area().high - area().low, tick = 10 ** Math.floor(Math.log10(room / 3));
+    const every = tick * [1, 2, 5].find((m) => room / (tick * m) < 9);
+    c.textAlign = "center";
+    for (let v = Math.ceil(area().low / every) * every; v <= area().high; v += every) {
+      c.fillRect(toX(v), bottom, 1, 5);
+      c.fillText(short(Math.abs(v) < every / 1e6 ? 0 : v), toX(v), bottom + 18);
+    }
+    c.textAlign = "left";
+    c.fillText("values per column, log scale", EDGE + 2, 12);
+    Object.keys(tensor.marks).reduce((x, name, k) => { // a legend that needs no second look
+      c.fillStyle = METHOD[k];
+      c.fillRect(x, 22, 9, 9);
+      c.fillStyle = ink;
+      c.fillText(name.replace("_", " "), x + 13, 31);
+      return x + 26 + c.measureText(name).width;
+    }, EDGE + 2);
+  }
+
+  function drawBelow(c, step) {
+    const ink = c.fillStyle, S = step.scale, Z = step.zero_point, [qmin, qmax] = step.codes;
+    const side = Math.min(236, width() * 0.34), middle = EDGE + side / 2, unit = side / 9, foot = BELOW - 16, up = (foot - 18) / 9;
+    const code = (k) => Math.min(qmax, Math.max(qmin, Z + k)) - Z; // the staircase, k steps from zero
+    c.fillText("where zero sits: real → code", EDGE, 10);
+    c.strokeStyle = "#0072B2";
+    c.lineWidth = 2;
+    c.beginPath();
+    for (let k = -4; k <= 4; k++) {
+      const y = foot - (code(k) + 4.5) * up;
+      c.lineTo(middle + (k - 0.5) * unit, y);
+      c.lineTo(middle + (k + 0.5) * unit, y);
+    }
+    c.stroke();
+    c.textAlign = "center";
+    for (const k of [-3, 0, 3]) c.fillText(short(k * S), middle + k * unit, BELOW - 3);
+    c.fillStyle = "#D55E00";
+    c.beginPath();
+    c.arc(middle, foot - 4.5 * up, 4, 0, 7);
+    c.fill();
+    c.textAlign = "left";
+    c.fillText(`0 is code ${short(Z)}`, middle + 7, foot - 4.5 * up + 16);
+    c.fillStyle = ink;
+    if (!step.maps) return;
+    const [rows, columns] = step.shape, one = rows * columns, maps = new Uint8Array(step.maps.buffer, step.maps.byteOffset);
+    const high = BELOW - 18, across = Math.min((width() - side - 60) / 3 - 8, (high * columns) / rows);
+    ["before", "after", `difference, ±${short(step.most)}`].forEach((title, k) => {
+      const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
+      for (let i = 0; i < one; i++)
+        image.data.set([...ramp(maps[k * one + i] / 255, k < 2 ? CIVIDIS : SPLIT), 255], 4 * i);
+      small.getContext("2d").putImageData(image, 0, 0);
+      const x = side + 50 + k * (across + 10);
+      c.imageSmoothingEnabled = false;
+      c.drawImage(small, x, 16, across, Math.min(high, (across * rows) / columns));
+      c.fillText(title, x, 11, across + 8);
+    });
+  }
+
+  function ask(key, value, done, start = false) {
+    const other = range[key === "rmin" ? "rmax" : "rmin"];
+    range = { ...range, [key]: key === "rmin" ? Math.min(value, other) : Math.max(value, other) };
+    model.set("asked", { ...range, seq: ++seq, done, start });
+    model.save_changes();
+    soon();
+  }
+
+  for (const [key, handle] of Object.entries(handles)) {
+    handle.addEventListener("pointerdown", (e) => {
+      handle.setPointerCapture(e.pointerId);
+      handle.focus();
+      held = { key, off: e.clientX - plot.getBoundingClientRect().left - toX(range[key]), moved: false };
+      if (Math.abs(held.off) > 12) held.off = 0; // the end lies outside of the view
+      e.preventDefault();
+    });
+    handle.addEventListener("pointermove", (e) => {
+      if (!held || held.key !== key) return;
+      ask(key, toValue(e.clientX - plot.getBoundingClientRect().left - held.off), false, !held.moved);
+      held.moved = true;
+    });
+    const drop = () => { if (held?.moved) { held = null; ask(key, range[key], true); } held = null; };
+    handle.addEventListener("pointerup", drop);
+    handle.addEventListener("pointercancel", drop);
+    handle.addEventListener("keydown", (e) => {
+      const way = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[e.key];
+      const back = e.key === "z" && (e.ctrlKey || e.metaKey);
+      if (!way && e.key !== "Home" && !back) return;
+      e.preventDefault();
+      e.stopPropagation();
+      if (!way) return model.send({ do: back ? "undo" : "home" });
+      const step = Math.max(model.get("step").scale, (area().high - area().low) / 512); // one that can be seen
+      ask(key, range[key] + way * (e.shiftKey ? 10 : 1) * step, true, true);
+    });
+  }
+  const turn = () => {
+    view = 1 - view;
+    zoom.textContent = view ? "show all" : "zoom to the bulk";
+    soon();
+  };
+  zoom.addEventListener("click", turn);
+  canvas.addEventListener("dblclick", turn);
+
+  function another() {
+    bars = model.get("tensor").views.map(({ bars: b }) => new Float32Array(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)));
+    soon();
+  }
+  function stepped() {
+    const step = model.get("step");
+    if (!held && step.seq >= seq) range = { rmin: step.rmin, rmax: step.rmax }; // an old answer does not pull the hand back
+    if (step.seq > seq) seq = step.seq;
+    soon();
+  }
+  model.on("change:tensor", another);
+  model.on("change:step", stepped);
+  const resized = new ResizeObserver(soon), themed = new MutationObserver(soon);
+  resized.observe(root);
+  themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "class"] });
+  another();
+  stepped();
+  return () => { resized.disconnect(); themed.disconnect(); model.off("change:tensor", another); model.off("change:step", stepped); };
+}
+
+export default { render };

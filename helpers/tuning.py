@@ -1,0 +1,242 @@
+"""A range under your hand: both ends dragged in the histogram, and what the range costs at each step."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import anywidget
+import ipywidgets as w
+import numpy as np
+import traitlets as t
+
+from . import calibrate, plot
+from .affine import QParams, choose_qparams, fake_quantize, qrange
+
+METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
+_COLUMNS, _SIDE = 320, 96  # bars of the drawn histogram; pixels of a heat map's side
+
+
+def method_range(h: calibrate.Histogram, method: str, dtype: str = "uint8") -> tuple[float, float]:
+    """(rmin, rmax) that a method of `calibrate` gives, whether it asks for a dtype or not."""
+    keywords = {"dtype": dtype} if method in ("mse", "entropy") else {}
+    return getattr(calibrate, method)(h, **keywords)
+
+
+class Costs:
+    """What a range costs one tensor, read off its histogram; made once, asked at each step of a drag.
+
+    >>> h = calibrate.Histogram().update(np.arange(256.0))
+    >>> found = Costs(h)(choose_qparams(0, 127.5))
+    >>> found["clipped"], found["scale"]
+    (50.0, 0.5)
+    """
+
+    def __init__(self, h: calibrate.Histogram):
+        self.h, self.below = h, np.append(0, np.cumsum(h.counts))
+        a, b = h.edges[:-1], h.edges[1:]
+        self.power = (a * a + a * b + b * b) / 3 @ h.counts / h.n
+
+    def __call__(self, qp: QParams) -> dict[str, float]:
+        """scale, zero_point, clipped (% of the values), clipping, rounding and their sum mse, sqnr_db."""
+        qmin, qmax = qrange(qp.dtype)
+        left, right = (float(qp.scale * (code - qp.zero_point)) for code in (qmin, qmax))
+        first, last = np.interp([left - qp.scale / 2, right + qp.scale / 2], self.h.edges, self.below)
+        clipping, rounding = (float(e) for e in calibrate.expected_error(self.h, qp))
+        mse = clipping + rounding
+        return {
+            "scale": float(qp.scale),
+            "zero_point": int(qp.zero_point),
+            "left": left,
+            "right": right,
+            "clipped": float(np.clip(100 * (1 - (last - first) / self.h.n), 0, 100)),
+            "clipping": clipping,
+            "rounding": rounding,
+            "mse": mse,
+            "sqnr_db": float(10 * np.log10(self.power / mse)) if mse > 0 and self.power > 0 else float("inf"),
+        }
+
+    def bars(self, low: float, high: float) -> bytes:
+        """Heights 0…1 of the log counts in equal columns of low…high, float32."""
+        counts = np.diff(np.interp(np.linspace(low, high, _COLUMNS + 1), self.h.edges, self.below))
+        tall = np.log1p(counts)
+        return (tall / max(tall.max(), 1e-12)).astype(np.float32).tobytes()
+
+
+def _map(sample) -> np.ndarray | None:
+    """The channel of C×H×W (or 1×C×H×W, H×W) that holds the most, at most 96 × 96 of its values."""
+    if sample is None:
+        return None
+    x = np.asarray(sample, np.float32)
+    x = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
+    x = x[np.abs(x).mean((1, 2)).argmax()]
+    return x[:: -(-x.shape[0] // _SIDE), :: -(-x.shape[1] // _SIDE)]
+
+
+class _Canvas(anywidget.AnyWidget):
+    """The part that moves while dragging: JavaScript draws, the numbers come from the kernel."""
+
+    _esm = Path(__file__).with_suffix(".js")
+    tensor = t.Dict().tag(sync=True)  # what changes with the tensor: bars of both views, marks of the methods
+    step = t.Dict().tag(sync=True)  # what changes with the range
+    asked = t.Dict().tag(sync=True, echo_update=False)  # from the hand: rmin, rmax, seq, done
+
+
+class TuneRange(w.VBox):
+    """A range to drag over a histogram, or to take from a method, with what it costs: clipping, rounding, SQNR.
+
+    Traits: `rmin`, `rmax`, `dtype`, `method` ("" by hand), and `settled`, which counts up when the hand rests.
+    `numbers` are `Costs`'s, `qparams` the scale and zero point. `sample`, an activation H×W or C×H×W, is shown before,
+    after and as their difference. Raises ValueError on an empty histogram.
+
+    >>> tune = TuneRange(calibrate.Histogram().update(np.arange(256)))
+    >>> (tune.rmin, tune.rmax), tune.numbers["clipped"]
+    ((0.0, 255.0), 0.0)
+    >>> tune.rmax = 127.5; tune.qparams.scale, tune.method
+    (0.5, '')
+    """
+
+    rmin, rmax = t.Float(), t.Float(1.0)
+    dtype, method = t.Unicode("uint8"), t.Unicode("minmax")
+    settled = t.Int(0)
+
+    def __init__(self, histogram, dtype: str = "uint8", sample=None, rmin=None, rmax=None):
+        self._ready, self._dragged, self._past, self._seq = False, False, [], 0
+        self._methods = w.ToggleButtons(
+            options=[(name.replace("_", " "), name) for name in METHODS], value=None, style={"button_width": "auto"}
+        )
+        short = {"layout": w.Layout(width="190px"), "style": {"description_width": "60px"}}
+        self._dtype = w.Dropdown(options=DTYPES, value=dtype, description="dtype", **short)
+        self._low = w.FloatText(description="rmin", step=0.01, continuous_update=False, **short)
+        self._high = w.FloatText(description="rmax", step=0.01, continuous_update=False, **short)
+        self._undo = w.Button(description="undo", tooltip="back to the range before", layout=w.Layout(width="80px"))
+        self.canvas = _Canvas()
+        fields = w.HBox([self._dtype, self._low, self._high, self._undo], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([self._methods, self.canvas, fields], layout=w.Layout(max_width="800px"))
+        self.canvas.observe(self._hand, "asked")
+        self.canvas.on_msg(lambda _, message, __: {"home": self.home, "undo": self.undo}[message["do"]]())
+        self._methods.observe(self._choose, "value")
+        self._dtype.observe(lambda change: setattr(self, "dtype", change["new"]), "value")
+        for field in (self._low, self._high):
+            field.observe(self._typed, "value")
+        self._undo.on_click(lambda _: self.undo())
+        self.observe(self._draw, ["rmin", "rmax"])
+        self.observe(self._another_dtype, "dtype")
+        self.show(histogram, dtype, sample, rmin, rmax)
+
+    @property
+    def qparams(self) -> QParams:
+        return choose_qparams(self.rmin, self.rmax, self.dtype)
+
+    def show(self, histogram, dtype: str | None = None, sample=None, rmin=None, rmax=None) -> None:
+        """Another tensor in the same widget; without `rmin` and `rmax` its range is `minmax`'s."""
+        self._ready = False
+        self.costs, self._sample, self._past = Costs(histogram), _map(sample), []
+        self.dtype = dtype or self.dtype
+        low, high = calibrate.minmax(histogram)
+        self.method, self._home = ("minmax", "minmax") if rmin is None and rmax is None else ("", "minmax")
+        self._send_tensor()
+        high = high if low < high else low + 1.0  # nothing but one value still needs a range
+        self._move(low if rmin is None else rmin, high if rmax is None else rmax)
+
+    def _send_tensor(self) -> None:
+        h = self.costs.h
+        low, high = (f(r, 0.0) for f, r in zip((min, max), calibrate.minmax(h), strict=True))
+        bulk = tuple(f(r, 0.0) for f, r in zip((min, max), calibrate.percentile(h, 99.9), strict=True))
+        views = []
+        for a, b in ((low, high), bulk):
+            room = 0.06 * ((b - a) or 1.0)
+            views.append({"low": a - room, "high": b + room, "bars": self.costs.bars(a - room, b + room)})
+        self._marks = {m: method_range(h, m, self.dtype) for m in METHODS}
+        self.canvas.tensor = {"views": views, "marks": self._marks}
+
+    def _move(self, low: float, high: float, seq: int | None = None) -> None:
+        """Both ends at once, so that everything is drawn and sent once."""
+        self._ready, self._seq = False, self._seq if seq is None else seq
+        self.rmin, self.rmax = sorted((float(low), float(high)))
+        self._ready = True
+        self._draw()
+
+    def _draw(self, _=None) -> None:
+        if not self._ready:
+            return
+        if self.method and (self.rmin, self.rmax) != self._marks[self.method]:
+            self.method = ""  # the range is yours now
+        qp = self.qparams
+        self.numbers = self.costs(qp)
+        step = self.numbers | {"rmin": self.rmin, "rmax": self.rmax, "seq": self._seq, "codes": qrange(self.dtype)}
+        step["sqnr_db"] = step["sqnr_db"] if np.isfinite(step["sqnr_db"]) else None
+        if self._sample is not None:
+            step |= self._maps(qp)
+        self.canvas.step = step
+        if not self._dragged:  # three messages more, that nobody reads while the hand moves
+            self._fields()
+
+    def _fields(self) -> None:
+        self._ready = False  # the fields follow, they do not ask
+        self._low.value, self._high.value = float(f"{self.rmin:.5g}"), float(f"{self.rmax:.5g}")
+        self._methods.value, self._dtype.value = self.method or None, self.dtype
+        self._ready = True
+
+    def _maps(self, qp) -> dict:
+        x, after = self._sample, fake_quantize(self._sample, qp)
+        low, high = float(x.min()), float(x.max())
+        gap = after - x
+        most = max(float(np.abs(gap).max()), 1e-30)
+        shades = [255 * (v - low) / ((high - low) or 1) for v in (x, np.clip(after, low, high))]
+        shades.append(127.5 + 127.5 * gap / most)
+        return {"shape": x.shape, "most": most, "maps": np.rint(shades).astype(np.uint8).tobytes()}
+
+    def _hand(self, change) -> None:
+        asked = change["new"]
+        if asked.get("start"):
+            self._remember()
+        self._dragged = not asked.get("done")
+        self._move(asked["rmin"], asked["rmax"], asked["seq"])
+        self.settled += not self._dragged
+
+    def _remember(self) -> None:
+        self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method)]
+
+    def _choose(self, change) -> None:
+        if self._ready and change["new"]:
+            self._remember()
+            self.method = self._home = change["new"]
+            self._move(*self._marks[self.method])
+            self.settled += 1
+
+    def _typed(self, _) -> None:
+        if self._ready:
+            self._remember()
+            self._move(self._low.value, self._high.value)
+            self.settled += 1
+
+    def _another_dtype(self, _) -> None:
+        if self._ready:
+            self._send_tensor()  # some methods' marks depend on it
+            self._move(*self._marks.get(self.method, (self.rmin, self.rmax)))
+            self.settled += 1
+
+    def home(self) -> None:
+        """Back to the range of the method that was chosen last."""
+        self._remember()
+        self.method = self._home
+        self._move(*self._marks[self._home])
+        self.settled += 1
+
+    def undo(self) -> None:
+        """Back to the range before; nothing where there is none."""
+        if self._past:
+            low, high, self.method = self._past.pop()
+            self._move(low, high)
+            self.settled += 1
+
+    def _repr_mimebundle_(self, **keywords):
+        bundle = super()._repr_mimebundle_(**keywords) or {}
+        qp, n = self.qparams, self.numbers
+        title = f"S = {qp.scale:.4g}, Z = {qp.zero_point}: {n['clipped']:.3g} % clipped, SQNR {n['sqnr_db']:.1f} dB"
+        plot.save(
+            plot.ranges(self.costs.h, {self.method or "by hand": (n["left"], n["right"])}, title), b := io.BytesIO()
+        )
+        return bundle | {"image/png": b.getvalue()}
