@@ -51,7 +51,7 @@ def _worst(bench: Bench, count: int) -> str:
 
 def network(bench: Bench, chosen: str | None = None) -> Figure:
     """The tensors by depth, height and colour their SQNR as they are set now; dark and low is guilty."""
-    fig = Figure(figsize=(2.7, 1.8), layout="constrained")
+    fig = Figure(figsize=(2.6, 1.8), layout="constrained")
     _map(fig.add_subplot(), bench, chosen)
     return fig
 

@@ -17,7 +17,7 @@ from .tuning import TuneRange
 
 TRY = (
     "Try: take the first tensor of the list, pull the right end of its range inwards, let go, and watch the boxes "
-    "and the numbers of all pictures. Undo takes it back."
+    "and the numbers of all pictures. Take back undoes it."
 )
 WHERE = {"cpu": "CPU", "integer": "HTP's integers in NumPy", "htp": "HTP"}
 EXPORTS = {
@@ -82,21 +82,21 @@ class Workbench(w.VBox):
             description="tensors by guilt: SQNR of its codes, dB", style={"description_width": "auto"}
         )
         self.tensor.layout = w.Layout(width="98%", height="330px", flex_flow="column")
-        self.network = w.HTML(layout=w.Layout(width="270px", height="184px"))
-        left = w.VBox([self.find, self.tensor, self.network], layout=w.Layout(width="280px"))
+        self.network = w.HTML(layout=w.Layout(width="266px", height="184px"))
+        left = w.VBox([self.find, self.tensor, self.network], layout=w.Layout(width="268px"))
         left.add_class("wb-tensors")
 
         self.bits = w.ToggleButtons(options={"8 bits": "uint8", "16 bits": "uint16"}, style={"button_width": "70px"})
         self.symmetric = w.Checkbox(description="symmetric", indent=False, layout=w.Layout(width="110px"))
         self.per_channel = w.Checkbox(True, description="weights per channel", indent=False)
-        self.undo = w.Button(description="undo", icon="undo", tooltip="take the last change back")
+        self.undo = w.Button(description="take back", tooltip="take the last change of the model back")
         row = w.HBox([self.bits, self.symmetric, self.per_channel, self.undo], layout=w.Layout(flex_flow="row wrap"))
         middle = w.VBox([self.tune, row], layout=w.Layout(flex="1 1 480px"))
 
         last = len(self.bench.pictures) - 1
         self.picture = w.IntSlider(self.bench.busiest, 0, last, description="picture", layout=wide, style=style)
         self.picture.continuous_update = False
-        self.image = w.HTML(layout=w.Layout(width="440px", height="350px"))
+        self.image = w.HTML(layout=w.Layout(width="410px", height="340px"))
         self.image.add_class("wb-picture")
         self.boxes = w.HTML(layout=w.Layout(height="150px", overflow="auto"))
         self.htp = w.Button(description="as HTP computes it", tooltip="the boxes by the Hexagon's own arithmetic")
@@ -106,7 +106,7 @@ class Workbench(w.VBox):
         self.status = w.HTML(layout=w.Layout(height="48px", overflow="auto"))
         self.status.add_class("wb-status")
         right = w.VBox([self.picture, self.image, self.boxes, w.HBox([self.htp, self.bar, self.stop]), self.status])
-        right.layout = w.Layout(width="450px")
+        right.layout = w.Layout(width="415px")
         return w.HBox([left, middle, right], layout=w.Layout(flex_flow="row wrap"))
 
     def _tabs(self) -> w.Tab:
@@ -242,7 +242,7 @@ class Workbench(w.VBox):
         self._say(f"computing on the {WHERE[self.target]} …")
         reference, test = self.bench.reference[index], self.bench.detect(index, self.target)
         took = time.perf_counter() - self._asked
-        figure = report.overlay(self.bench, index, self.target, 4.4, 3.4)
+        figure = report.overlay(self.bench, index, self.target, 4.1, 3.3)
         self.image.value = report.img(
             figure, "boxes of FP32, solid, and of INT8, dashed: " + figure.axes[0].get_title()
         )
@@ -283,5 +283,6 @@ class Workbench(w.VBox):
     def _failed(self, error: Exception) -> None:
         self._say(str(error))
         self.said.value = html.escape(str(error))
+        self._sync()  # what was asked for is not what the bench holds
         if self._edits:
             self._ask()

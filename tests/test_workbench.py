@@ -82,6 +82,13 @@ def test_a_drag_on_another_tensor_loses_none(box):
     assert [box.bench.live.ranges[t][1] for t in (first, second)] == [3.0, 4.0]
 
 
+def test_the_dtype_of_the_instrument_is_the_models(box):
+    box.tune.dtype = "uint16"
+    assert box.wait() and box.bench.dtype(box.tensor.value) == "uint16" == box.bits.value
+    box.tune.dtype = "int4"
+    assert box.wait() and "use uint8 or uint16" in box.status.value and box.tune.dtype == "uint16"
+
+
 def test_bits_symmetric_and_weights(box):
     tensor = box.tensor.value
     box.bits.value = "uint16"
