@@ -17,7 +17,7 @@ from .tuning import TuneRange
 
 TRY = (
     "Try: take the first tensor of the list, pull the right end of its range inwards, let go, and watch the boxes "
-    "and the numbers of all pictures. Take back undoes it."
+    "and the numbers of all pictures. “Take back” undoes it."
 )
 WHERE = {"cpu": "CPU", "integer": "HTP's integers in NumPy", "htp": "HTP"}
 EXPORTS = {
