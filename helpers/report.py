@@ -130,6 +130,7 @@ def overlay(bench: Bench, index: int, target: str = "cpu", width: float = 8, hei
     fig.set_size_inches(width, height)
     fig.set_layout_engine("none")  # a third of the time that it takes to draw
     fig.axes[0].set_position([0, 0, 1, 1 - 0.28 / height])
+    fig.axes[0].title.set_fontsize(min(11, 2.4 * width))
     return fig
 
 
