@@ -1,7 +1,8 @@
-"""ONNX files in and out: read with the checks that every chapter needs, written whole or not at all."""
+"""Files in and out: ONNX read with the checks that every chapter needs, written whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def save_model(model: onnx.ModelProto, path) -> Path:
     try:
         onnx.checker.check_model(model)
         onnx.save(model, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def save_json(record: dict, path) -> Path:
+    """Write `record` to `path` as JSON in one step.
+
+    >>> save_json({"a": 1}, getfixture("tmp_path") / "a.json").read_text()
+    '{\\n "a": 1\\n}'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(record, indent=1), encoding="utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -184,13 +184,14 @@ def _store(model: onnx.ModelProto, nodes: list, index: int, array: np.ndarray) -
     stored[name].CopyFrom(tensor) if name in stored else model.graph.initializer.append(tensor)
 
 
-def set_range(model, tensor: str, rmin: float, rmax: float):
+def set_range(model, tensor, rmin: float, rmax: float, biases=None):
     """Give one activation of a QDQ graph another range: S = (rmax − rmin)/(qmax − qmin) in all its Q and DQ nodes.
 
     The dtype stays (uint8, uint16). Biases of the layers that read it stand at S_x·S_w, so their codes are made
-    anew, q = round(q·S_old/S_new), off by up to half an old step. Other tensors that stored their scale with
-    this one (MaxPool's, Resize's output) keep theirs. `model` is a ModelProto, changed in place, or a path, whose
-    file is replaced; it is returned.
+    anew, q = round(q·S_old/S_new), off by up to half an old step; exactly from the real `biases`, {name: array},
+    where given. Other tensors that stored their scale with this one (MaxPool's, Resize's output) keep theirs, or
+    go with it: `tensor` may be several names. `model` is a ModelProto, changed in place, or a path, whose file is
+    replaced; it is returned.
 
     Raises ValueError: no such activation (with the nearest names), a range reversed or not finite, a range so small
     that a bias needs more than 32 bits; the model is as it was then.
@@ -202,16 +203,18 @@ def set_range(model, tensor: str, rmin: float, rmax: float):
     QParams(scale=0.20000000298023224, zero_point=5, dtype='uint8', axis=None)
     """
     if not isinstance(model, onnx.ModelProto):
-        return save_model(set_range(read_model(model), tensor, rmin, rmax), model)
+        return save_model(set_range(read_model(model), tensor, rmin, rmax, biases), model)
     graph, source, stored = model.graph, sources(model), constants(model)
+    names = {tensor} if isinstance(tensor, str) else set(tensor)
     pairs = [
         n
         for n in graph.node
         if n.op_type in ("QuantizeLinear", "DequantizeLinear")
         and n.input[0] not in stored
-        and source[n.output[0]] == tensor
+        and source[n.output[0]] in names
     ]
-    if not pairs:
+    if missing := names - {source[n.output[0]] for n in pairs}:
+        tensor = min(missing)
         known = [source[n.output[0]] for n in graph.node if n.op_type == "QuantizeLinear"]
         near = difflib.get_close_matches(tensor, known, 3, 0.3) or known[:3]
         raise ValueError(f"the graph quantizes no activation '{tensor}'; the nearest names are {near}.")
@@ -220,22 +223,26 @@ def set_range(model, tensor: str, rmin: float, rmax: float):
     except ValueError as e:
         raise ValueError(f"tensor '{tensor}': {e}") from None
     made = {name: node for node in graph.node for name in node.output}
-    biases = {}
+    made_anew = {}
     for node in graph.node:
         if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.input) > 2 and node.input[0] in found:
-            bias, old = made[node.input[2]], stored[made[node.input[0]].input[1]]
-            growth = np.float64(found[node.input[0]].scale) / old
-            codes = np.rint(stored[bias.input[0]] / growth)
-            if np.abs(codes).max(initial=0) > qrange("int32")[1]:
+            bias, weight = made[node.input[2]], made[node.input[1]]
+            scale = np.float32(found[node.input[0]].scale) * stored[weight.input[1]].reshape(-1)
+            real = (biases or {}).get(float_name(bias.input[0]))
+            if real is None:
+                real = stored[bias.input[0]] * stored[bias.input[1]].astype(np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):  # S_x·S_w may be less than float32 holds
+                codes = np.rint(real.astype(np.float64) / scale)
+            if not np.abs(codes).max(initial=0) <= qrange("int32")[1]:
                 text = f"is so small that the bias of '{node.name}' needs more than 32 bits; take a wider one"
                 raise ValueError(f"the range ({rmin}, {rmax}) of tensor '{tensor}' {text}.")
-            biases[node.input[2]] = bias, codes.astype(np.int32), (stored[bias.input[1]] * growth).astype(np.float32)
+            made_anew[node.input[2]] = bias, codes.astype(np.int32), scale
     for index, field in ((1, "scale"), (2, "zero_point")):
         for name in {n.input[index] for n in pairs}:
             nodes = [n for n in pairs if n.input[index] == name]
             qp, old = found[nodes[0].output[0]], stored[name]
             _store(model, nodes, index, np.full(old.shape, getattr(qp, field), old.dtype))
-    for bias, codes, scale in biases.values():
+    for bias, codes, scale in made_anew.values():
         _store(model, [bias], 0, codes)
         _store(model, [bias], 1, scale)
     return model

@@ -11,6 +11,7 @@ import numpy as np
 from . import plot, qdq
 from .affine import choose_qparams, qrange
 from .tuning import TuneRange
+from .workbench import workbench as workbench  # stands with the other widgets
 
 
 def _png(fig) -> bytes:

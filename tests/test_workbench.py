@@ -1,0 +1,198 @@
+"""The workbench without a browser: set a control, wait, read what the others say."""
+
+import contextlib
+import re
+import threading
+
+import numpy as np
+import pytest
+
+from helpers import assets, bench, vision, workbench
+from helpers.latest import Latest
+
+
+@pytest.fixture(scope="module")
+def opened():
+    return workbench.workbench(None, assets.images("validation")[:2], assets.images("calibration")[:3])
+
+
+@pytest.fixture
+def box(opened):
+    opened.bench.apply({"ranges": {}, "a16": [], "per_channel": True}, "start")
+    opened.picture.value, opened.tabs.selected_index, opened.find.value = 0, 0, ""
+    opened.tensor.value = opened.bench.tensors[0]
+    opened.refresh()
+    assert opened.wait()
+    return opened
+
+
+def drag(box, rmin=None, rmax=None):
+    """What the hand leaves: the range as traits, then one more on `settled`."""
+    box.tune.rmin = box.tune.rmin if rmin is None else rmin
+    box.tune.rmax = box.tune.rmax if rmax is None else rmax
+    box.tune.settled += 1
+
+
+def test_a_drag_moves_boxes_numbers_list_and_history(box):
+    tensor, before = box.tensor.value, (box.image.value, box.boxes.value, box.numbers.value, box.history.value)
+    count = len(box.bench.history)
+    drag(box, -0.5, 1.5)
+    assert box.wait() and box.bench.live.ranges[tensor] == (-0.5, 1.5)
+    after = box.image.value, box.boxes.value, box.numbers.value, box.history.value
+    assert not [a for a, b in zip(after, before, strict=True) if a == b]
+    direct = vision.paired_metrics(box.bench.reference, [box.bench.detect(k) for k in range(2)])
+    assert box.bench.history[-1]["metrics"]["iou_drift"] == tuple(direct["iou_drift"])
+    assert f"{direct['iou_drift'].value:.3f}" in box.numbers.value and len(box.bench.history) == count + 1
+    assert box.tensor.options[0][1] == box.bench.tensors[0] and re.search(r"\d s after you asked", box.status.value)
+    box.undo.click()
+    assert box.wait() and (box.image.value, box.boxes.value) == before[:2]
+    assert (box.tune.rmin, box.tune.rmax) == box.bench.live.ranges[tensor]
+
+
+@contextlib.contextmanager
+def busy(box):
+    """The workbench at work on another picture, for as long as the `with` lasts."""
+    go, started, detect = threading.Event(), threading.Event(), box.bench.detect
+    box.bench.detect = lambda *a: (started.set(), go.wait(10), detect(*a))[2]
+    box.picture.value = 1 - box.picture.value
+    assert started.wait(10)
+    try:
+        yield
+    finally:
+        go.set()
+        assert box.wait()
+        del box.bench.detect
+
+
+def test_the_last_value_wins_and_nothing_queues(box):
+    count, tensor = len(box.bench.history), box.tensor.value
+    with busy(box):
+        for right in (9.0, 8.0, 7.0, 6.0, 5.0):
+            drag(box, rmax=right)
+    assert box.bench.live.ranges[tensor][1] == 5.0 and box._shown["picture"][1] == repr(box.bench.settings)
+    assert len(box.bench.history) == count + 1, "what came between was never computed"
+
+
+def test_a_drag_on_another_tensor_loses_none(box):
+    first, second = box.bench.tensors[:2]
+    with busy(box):
+        drag(box, rmax=3.0)
+        box.tensor.value = second
+        drag(box, rmax=4.0)
+    assert [box.bench.live.ranges[t][1] for t in (first, second)] == [3.0, 4.0]
+
+
+def test_the_dtype_of_the_instrument_is_the_models(box):
+    box.tune.dtype = "uint16"
+    assert box.wait() and box.bench.dtype(box.tensor.value) == "uint16" == box.bits.value
+    box.tune.dtype = "int4"
+    assert box.wait() and "use uint8 or uint16" in box.status.value and box.tune.dtype == "uint16"
+
+
+def test_bits_symmetric_and_weights(box):
+    tensor = box.tensor.value
+    box.bits.value = "uint16"
+    assert box.wait() and box.bench.dtype(tensor) == "uint16" == box.tune.dtype
+    drag(box, -1.0, 2.0)
+    box.symmetric.value = True
+    assert box.wait() and box.bench.live.ranges[tensor] == (-2.0, 2.0) == (box.tune.rmin, box.tune.rmax)
+    box.per_channel.value = False
+    assert box.wait() and not box.bench.live.per_channel
+    for _ in range(4):
+        box.undo.click()
+    assert box.wait()
+    assert box.per_channel.value and box.bits.value == "uint8" and not box.symmetric.value
+
+
+def test_as_htp_computes_it(box, monkeypatch):
+    box.htp.click()
+    assert box.wait() and box.bench.history[-1]["target"] == "integer" and "HTP" in box.status.value
+    drag(box, rmax=3.0)
+    assert box.wait() and box.bench.history[-1]["target"] == "cpu" == box.target
+    box.bits.value = "uint16"
+    assert box.wait()
+    monkeypatch.setattr(workbench, "targets", lambda: {"cpu": "", "integer": ""})
+    box.htp.click()
+    assert box.wait() and "16-bit tensors need the HTP" in box.status.value
+
+
+def test_search_keeps_the_chosen_tensor(box):
+    tensor = box.tensor.value
+    box.find.value = "MODEL.22 cv3"
+    names = [t for _, t in box.tensor.options]
+    assert tensor in names and len(names) > 5 and box.tensor.value == tensor
+    assert all("model.22" in t and "cv3" in t for t in names if t != tensor)
+
+
+def test_a_against_b(box):
+    box.keep["A"].click()
+    drag(box, -0.5, 1.5)
+    box.wait()
+    box.keep["B"].click()
+    settings = box.bench.settings
+    box.tabs.selected_index = 1
+    assert box.wait() and box.bench.settings == settings
+    (image_a, text_a), (image_b, text_b) = box.sides.values()
+    assert image_a.value != image_b.value and text_a.value != text_b.value and "<img alt=" in image_a.value
+
+
+def test_what_fails_is_said_and_the_next_works(box):
+    box.tensor.value = "/model.1/act/Mul_output_0"
+    drag(box, 0, 1e-30)
+    assert box.wait() and "more than 32 bits" in box.status.value
+    drag(box, -1.0, 2.0)
+    assert box.wait() and "boxes by the CPU" in box.status.value
+
+
+def test_exports_and_sessions_go_through_the_buttons(box, tmp_path):
+    drag(box, rmax=3.0)
+    box.wait()
+    for kind, (name, _) in workbench.EXPORTS.items():
+        if "context" not in kind:
+            box.kind.value = kind
+            assert box.file.value == name
+            box.file.value = str(tmp_path / name)
+            box.write.click()
+            assert box.wait() and (tmp_path / name).stat().st_size > 0 and name in box.said.value
+    drag(box, rmax=2.0)
+    box.read.click()
+    assert box.wait() and box.tune.rmax == 3.0
+    assert np.array_equal(vision.Detector(tmp_path / "int8.onnx").detect(box.bench.pictures[0], conf=0.001)[0],
+                          box.bench.detect(0)[0])  # fmt: skip
+    box.file.value = str(tmp_path / "none.json")
+    box.read.click()
+    assert box.wait() and "none.json" in box.said.value
+
+
+def test_a_picture_stays_where_no_kernel_runs(box):
+    bundle = box._repr_mimebundle_()
+    assert bundle["image/png"][:4] == b"\x89PNG" and "application/vnd.jupyter.widget-view+json" in bundle
+    assert "Try:" in box.children[0].value and {"workbench"} <= set(box._dom_classes)
+
+
+def test_own_pictures_alone_also_calibrate():
+    own = workbench.workbench(pictures=assets.images("validation")[:1])
+    assert own.bench.calibration == own.bench.pictures and isinstance(own.bench, bench.Bench)
+
+
+def test_latest_ends_what_is_stale_and_survives_an_error():
+    seen, failed, started, go = [], [], threading.Event(), threading.Event()
+    latest = Latest(failed.append)
+
+    def long():
+        started.set()
+        while True:
+            assert go.wait(5)
+            latest.check()
+
+    latest.ask(long)
+    assert started.wait(5)
+    for k in range(3):
+        latest.ask(lambda k=k: seen.append(k))
+    go.set()
+    assert latest.wait(5) and seen == [2]
+    latest.ask(lambda: 1 / 0)
+    assert latest.wait(5) and isinstance(failed[0], ZeroDivisionError)
+    latest.ask(long)
+    latest.stop()
+    assert latest.wait(5)
