@@ -16,14 +16,6 @@ import numpy as np
 
 from . import assets, calibrate, context, graph, page, plot, qdq, repair, session, vision
 
-METHODS = {
-    "percentile": lambda h, dtype: calibrate.percentile(h, 99.99),
-    "mse": calibrate.mse,
-    "entropy": calibrate.entropy,
-    "minmax": lambda h, dtype: calibrate.minmax(h),
-    "moving_average": lambda h, dtype: calibrate.moving_average(h),
-}
-
 
 def doctor(args) -> None:
     """Say what this machine has and what it lacks, with the remedy."""
@@ -71,7 +63,7 @@ def quantize(args) -> None:
                 print(f"{step['step']:<38}{step['score']:>12.4f}{step['box']:>11.4f}{step['seconds']:>9.0f}")
         else:
             histograms = calibrate.observe(fp32, feeds)
-            ranges = {t: METHODS[args.method](h, args.activation) for t, h in histograms.items()}
+            ranges = {t: calibrate.METHODS[args.method](h, args.activation) for t, h in histograms.items()}
             qdq.quantize_model(fp32, int8, ranges, activation=args.activation)
         smaller = fp32.stat().st_size / int8.stat().st_size
         record = {
@@ -183,7 +175,7 @@ def main(argv=None) -> int:
             command.add_argument("model", help="an ONNX file, or yolov8n")
             command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
             command.add_argument("--limit", type=positive, default=32, help="how many pictures, from the end (32)")
-            command.add_argument("--method", choices=METHODS, default="percentile")
+            command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
             command.add_argument(
                 "--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement"
             )

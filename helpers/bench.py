@@ -19,13 +19,7 @@ from .context import sha256
 from .graph import read_model, save_model
 from .live import Live
 
-METHODS = {
-    "minmax": lambda h, dtype: calibrate.minmax(h),
-    "moving_average": lambda h, dtype: calibrate.moving_average(h),
-    "percentile": lambda h, dtype: calibrate.percentile(h),
-    "mse": calibrate.mse,
-    "entropy": calibrate.entropy,
-}
+METHODS = calibrate.METHODS
 KEYS = ("agreement", "iou_drift", "jitter_mean", "jitter_abs", "lost", "new", "flips")  # of vision.paired_metrics
 REMEMBERED = 512  # detections, each of up to 300 boxes
 

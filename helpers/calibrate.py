@@ -8,7 +8,17 @@ from .activations import observe
 from .affine import choose_qparams, qrange
 from .histogram import Histogram
 
-__all__ = ["Histogram", "entropy", "expected_error", "minmax", "moving_average", "mse", "observe", "percentile"]
+__all__ = [
+    "METHODS",
+    "Histogram",
+    "entropy",
+    "expected_error",
+    "minmax",
+    "moving_average",
+    "mse",
+    "observe",
+    "percentile",
+]
 
 
 def minmax(h: Histogram) -> tuple[float, float]:
@@ -218,3 +228,12 @@ def _divergence(index, counts, levels: int):
         return p - q + mass[-1] * np.log(inside)
 
     return divergence
+
+
+METHODS = {  # by name, each (histogram, dtype) → (rmin, rmax)
+    "minmax": lambda h, dtype: minmax(h),
+    "moving_average": lambda h, dtype: moving_average(h),
+    "percentile": lambda h, dtype: percentile(h),
+    "mse": mse,
+    "entropy": entropy,
+}

@@ -13,15 +13,8 @@ import traitlets as t
 from . import calibrate, plot
 from .affine import QParams, choose_qparams, fake_quantize, qrange
 
-METHODS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
 _COLUMNS, _SIDE = 320, 96  # bars of the drawn histogram; pixels of a heat map's side
-
-
-def method_range(h: calibrate.Histogram, method: str, dtype: str = "uint8") -> tuple[float, float]:
-    """(rmin, rmax) that a method of `calibrate` gives, whether it asks for a dtype or not."""
-    keywords = {"dtype": dtype} if method in ("mse", "entropy") else {}
-    return getattr(calibrate, method)(h, **keywords)
 
 
 class Costs:
@@ -104,7 +97,9 @@ class TuneRange(w.VBox):
     def __init__(self, histogram, dtype: str = "uint8", sample=None, rmin=None, rmax=None):
         self._ready, self._dragged, self._past, self._seq = False, False, [], 0
         self._methods = w.ToggleButtons(
-            options=[(name.replace("_", " "), name) for name in METHODS], value=None, style={"button_width": "auto"}
+            options=[(name.replace("_", " "), name) for name in calibrate.METHODS],
+            value=None,
+            style={"button_width": "auto"},
         )
         short = {"layout": w.Layout(width="190px"), "style": {"description_width": "60px"}}
         self._dtype = w.Dropdown(options=DTYPES, value=dtype, description="dtype", **short)
@@ -148,7 +143,7 @@ class TuneRange(w.VBox):
         for a, b in ((low, high), bulk):
             room = 0.06 * ((b - a) or 1.0)
             views.append({"low": a - room, "high": b + room, "bars": self.costs.bars(a - room, b + room)})
-        self._marks = {m: method_range(h, m, self.dtype) for m in METHODS}
+        self._marks = {m: f(h, self.dtype) for m, f in calibrate.METHODS.items()}
         self.canvas.tensor = {"views": views, "marks": self._marks}
 
     def _move(self, low: float, high: float, seq: int | None = None) -> None:
