@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--judge", type=int, default=64)
     parser.add_argument("--htp", type=int, default=24)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default="", help="recipes with this in their name; others stay as --json has them")
     args = parser.parse_args()
     whole, pictures = assets.model("yolov8n"), assets.images("coco128")
     judging, calibration = pictures[: args.judge], pictures[-64:]
@@ -87,10 +88,12 @@ def main() -> None:
         }
         reference = detect(cut, judging)
         ap, rows = vision.average_precision(reference, truths)["AP50-95"], {}
+        if args.only and args.json and args.json.is_file():
+            rows = json.loads(args.json.read_text(encoding="utf-8"))["recipes"]
         print("| recipe | 16-bit tensors | MB | AP50-95 | lost against FP32 | agreement | HTP: lost | agreement |")
         print("|---|---|---|---|---|---|---|---|")
         print(f"| FP32 | | {cut.stat().st_size / 1e6:.1f} | {ap:.4f} | | | | |", flush=True)
-        for k, (name, recipe) in enumerate(recipes.items()):
+        for k, (name, recipe) in enumerate((n, r) for n, r in recipes.items() if args.only in n):
             path = recipe(out=Path(work) / f"{k}.onnx")
             dtypes = [p.dtype for p in qdq.list_qparams(onnx.load(path)).values() if p.axis is None]
             row = {"a16": dtypes.count("uint16"), "tensors": sum(d in ("uint8", "uint16") for d in dtypes)}
