@@ -24,6 +24,7 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from helpers import assets, calibrate, qdq, repair, vision
+from helpers.graph import constants, read_model
 
 
 def peer(model, out, pictures, method, activation="QUInt8"):
@@ -86,6 +87,7 @@ def main() -> None:
             "**ours, recipe best**": partial(best, cut, pictures=calibration),
             "ours, A16W8, weights rounded adaptively": partial(wide, cut, pictures=calibration),
         }
+        weights = set(constants(read_model(whole)))
         reference = detect(cut, judging)
         ap, rows = vision.average_precision(reference, truths)["AP50-95"], {}
         if args.only and args.json and args.json.is_file():
@@ -95,8 +97,8 @@ def main() -> None:
         print(f"| FP32 | | {cut.stat().st_size / 1e6:.1f} | {ap:.4f} | | | | |", flush=True)
         for k, (name, recipe) in enumerate((n, r) for n, r in recipes.items() if args.only in n):
             path = recipe(out=Path(work) / f"{k}.onnx")
-            dtypes = [p.dtype for p in qdq.list_qparams(onnx.load(path)).values() if p.axis is None]
-            row = {"a16": dtypes.count("uint16"), "tensors": sum(d in ("uint8", "uint16") for d in dtypes)}
+            dtypes = [p.dtype for t, p in qdq.list_qparams(onnx.load(path)).items() if t not in weights]
+            row = {"a16": dtypes.count("uint16"), "tensors": len(dtypes)}
             row |= {"MB": round(path.stat().st_size / 1e6, 2)}
             cpu = vision.paired_metrics(reference, detect(path, judging), truths)
             row |= {key: cpu[key] for key in ("ap", "ap_drop", "agreement")}
