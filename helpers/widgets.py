@@ -20,9 +20,17 @@ def _png(fig) -> bytes:
     return buffer.getvalue()
 
 
-def _bind(draw, controls: list, height: int) -> w.VBox:
-    """`controls` above one picture, redrawn by `draw(*values)`; its height is fixed, so that nothing jumps."""
-    image = w.Image(format="png", layout=w.Layout(width="800px", height=f"{height}px", object_fit="contain"))
+class Pictured(w.VBox):
+    """Controls above one picture; where no kernel is (GitHub, exports), the picture alone stands for it."""
+
+    def _repr_mimebundle_(self, **keywords):
+        return (super()._repr_mimebundle_(**keywords) or {}) | {"image/png": bytes(self.children[-1].value)}
+
+
+def _bind(hint: str, draw, controls: list, height: int) -> Pictured:
+    """A line on what to try, `controls`, and a picture, redrawn by `draw(*values)`; its height stays, nothing jumps."""
+    image = w.Image(format="png", layout=w.Layout(width="800px", max_width="100%", height=f"{height}px"))
+    image.layout.object_fit = "contain"
 
     def redraw(_=None):
         image.value = _png(draw(*(c.value for c in controls)))
@@ -30,7 +38,7 @@ def _bind(draw, controls: list, height: int) -> w.VBox:
     for control in controls:
         control.observe(redraw, "value")
     redraw()
-    return w.VBox([*controls, image])
+    return Pictured([w.Label(hint), *controls, image])
 
 
 def compare(detectors: dict, pictures) -> w.VBox:
@@ -53,7 +61,8 @@ def compare(detectors: dict, pictures) -> w.VBox:
     wide = w.Layout(width="500px")
     picture = w.IntSlider(0, 0, len(pictures) - 1, description="picture", style=style, layout=wide)
     conf = w.FloatSlider(0.25, min=0.05, max=0.95, step=0.01, description="threshold", style=style, layout=wide)
-    return _bind(lambda i, c: plot.detections(pictures[i], found(i), names, c), [picture, conf], 460)
+    hint = "Move the threshold slowly, with the mouse or the arrow keys: which boxes come and go in one of them only?"
+    return _bind(hint, lambda i, c: plot.detections(pictures[i], found(i), names, c), [picture, conf], 460)
 
 
 def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.VBox:
@@ -77,7 +86,9 @@ def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.V
         )
         return fig
 
-    return _bind(draw, [ends, kind], 500)
+    return _bind(
+        "Make the range wider than the data, then narrower: what becomes of the error?", draw, [ends, kind], 500
+    )
 
 
 def pick_weight(weights: dict[str, np.ndarray]) -> w.VBox:
@@ -88,7 +99,8 @@ def pick_weight(weights: dict[str, np.ndarray]) -> w.VBox:
     b'PNG'
     """
     choice = w.Dropdown(options=list(weights), description="weight", layout=w.Layout(width="500px"))
-    return _bind(lambda name: plot.channels(weights[name], name), [choice], 380)
+    hint = "Look for a layer whose channels differ most: what is left of the smallest under one step?"
+    return _bind(hint, lambda name: plot.channels(weights[name], name), [choice], 380)
 
 
 def tune_range(histogram, dtype: str = "uint8", sample=None) -> TuneRange:
@@ -148,4 +160,6 @@ def follow(stages, shape) -> w.VBox:
     def draw(*at):
         return plot.pipeline(stages(*at), f"Channel {at[0]}, row {at[1]}, column {at[2]}")
 
-    return _bind(draw, controls, 180)
+    return _bind(
+        "Choose an output and follow it: where does its code change, where only its exactness?", draw, controls, 180
+    )

@@ -140,7 +140,7 @@ def test_staircase_and_compare_redraw_in_place():
     from helpers import assets, vision
 
     stairs = widgets.staircase()
-    ends, kind, image = stairs.children
+    _, ends, kind, image = stairs.children
     seen = {image.value}
     ends.value = (-2.0, 2.0)
     seen.add(image.value)
@@ -148,12 +148,24 @@ def test_staircase_and_compare_redraw_in_place():
     seen.add(image.value)
     assert len(seen) == 3 and all(bytes(value[1:4]) == b"PNG" for value in seen)
     box = widgets.compare({"FP32": vision.Detector(assets.model())}, assets.images("validation")[:2])
-    picture, conf, image = box.children
+    _, picture, conf, image = box.children
     before = image.value
     conf.value = 0.95
     higher = image.value
     picture.value = 1
     assert len({before, higher, image.value}) == 3
+
+
+def test_every_widget_has_a_picture_for_where_no_kernel_is_and_says_what_to_try():
+    made = [
+        widgets.staircase(),
+        widgets.pick_weight({"w": np.ones((2, 3))}),
+        widgets.follow(lambda *at: {"code": str(at)}, (2, 3, 3)),
+    ]
+    for box in made:
+        bundle = box._repr_mimebundle_()
+        assert bundle["image/png"] == box.children[-1].value and "application/vnd.jupyter.widget-view+json" in bundle
+        assert box.children[0].value.endswith(("?", "."))
 
 
 def test_pick_tensor_tells_the_qparams(int8):
