@@ -30,6 +30,20 @@ def _session_of(model: onnx.ModelProto, outputs) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
+def activation(model, feed: dict, tensor: str) -> np.ndarray:
+    """One activation of a graph, by name, as the CPU computes it from `feed`; ValueError where there is no such tensor.
+
+    >>> from helpers import assets, vision
+    >>> feed = next(iter(vision.Feeds(assets.images()[:1], assets.model())))
+    >>> activation(assets.model(), feed, "/model.0/conv/Conv_output_0").shape
+    (1, 8, 160, 160)
+    """
+    graph = read_model(model)
+    if tensor not in {name for node in graph.graph.node for name in node.output}:
+        raise ValueError(f"{model}: has no tensor '{tensor}'; `qdq.list_qparams` and `calibrate.observe` give names.")
+    return _session_of(graph, [tensor]).run(None, feed)[0]
+
+
 def _weights(qdq: onnx.ModelProto) -> dict[str, np.ndarray]:
     """{weight or bias of the float graph: the numbers that its codes stand for}."""
     stored, params = constants(qdq), list_qparams(qdq)

@@ -83,7 +83,7 @@ def main() -> None:
             "ours, percentile 99.99": partial(ours, cut, pictures=few, method=calibrate.percentile),
             "ours, mse": partial(ours, cut, pictures=few, method=calibrate.mse),
             "ours, recipe best without 16 bits": partial(best, cut, pictures=calibration, share=0),
-            "ours, recipe best up to 2 %": partial(best, cut, pictures=calibration, share=0.02),
+            "ours, recipe best up to 3 %": partial(best, cut, pictures=calibration, share=0.03),
             "**ours, recipe best**": partial(best, cut, pictures=calibration),
             "ours, A16W8, weights rounded adaptively": partial(wide, cut, pictures=calibration),
         }
