@@ -217,7 +217,7 @@ def best(fp32, feeds, out, *, probe: int = 20, rounding: int = 16, share: float 
         qdq.quantize_model(fp32, out, {t: method(h) for t, h in histograms.items()})
         note(f"{method.__name__} ranges", drift_from(seen, out, few))
     found = []
-    for clipping in (1.0, 4.0, 16.0):  # how much clipping adds up differs between networks
+    for clipping in (1.0, 2.0, 4.0, 8.0, 16.0):  # how much clipping adds up differs between networks
         ranges = functional_ranges(fp32, histograms, clipping)
         qdq.quantize_model(fp32, out, ranges)
         found.append((drift_from(seen, out, few), clipping, ranges))
