@@ -54,7 +54,11 @@ function render({ model, el }) {
     make("span", "", cell, name);
     cells[name] = make("b", "", cell);
   }
-  lower.setAttribute("role", "img");
+  for (const [element, label] of [[canvas, "histogram of the tensor, log counts, with the range and each method's ends"],
+    [lower, "the staircase around zero, and the tensor before, after and as their difference"]]) {
+    element.setAttribute("role", "img");
+    element.setAttribute("aria-label", label);
+  }
   const handles = {};
   for (const [key, label] of [["rmin", "lower end of the range"], ["rmax", "upper end of the range"]]) {
     const handle = (handles[key] = make("div", "handle", plot));

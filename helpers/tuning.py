@@ -27,6 +27,7 @@ class Costs:
     """
 
     def __init__(self, h: calibrate.Histogram):
+        calibrate.minmax(h)  # refuses an empty histogram
         self.h, self.below = h, np.append(0, np.cumsum(h.counts))
         a, b = h.edges[:-1], h.edges[1:]
         self.power = (a * a + a * b + b * b) / 3 @ h.counts / h.n
@@ -95,7 +96,7 @@ class TuneRange(w.VBox):
     settled = t.Int(0)
 
     def __init__(self, histogram, dtype: str = "uint8", sample=None, rmin=None, rmax=None):
-        self._ready, self._dragged, self._past, self._seq = False, False, [], 0
+        self._ready, self._dragged, self._drawn, self._past, self._seq = False, False, None, [], 0
         self._methods = w.ToggleButtons(
             options=[(name.replace("_", " "), name) for name in calibrate.METHODS],
             value=None,
@@ -132,6 +133,7 @@ class TuneRange(w.VBox):
         low, high = calibrate.minmax(histogram)
         self.method, self._home = ("minmax", "minmax") if rmin is None and rmax is None else ("", "minmax")
         self._send_tensor()
+        self._ready, self._dragged, self._drawn = True, False, None
         high = high if low < high else low + 1.0  # nothing but one value still needs a range
         self._move(low if rmin is None else rmin, high if rmax is None else rmax)
 
@@ -146,16 +148,26 @@ class TuneRange(w.VBox):
         self._marks = {m: f(h, self.dtype) for m, f in calibrate.METHODS.items()}
         self.canvas.tensor = {"views": views, "marks": self._marks}
 
+    @t.validate("rmin", "rmax")
+    def _in_order(self, proposal):
+        other = {"rmin": self.rmax, "rmax": self.rmin}[proposal["trait"].name]
+        if (proposal["value"] - other) * (1 if proposal["trait"].name == "rmin" else -1) > 0:
+            text = f"{proposal['trait'].name} = {proposal['value']:g} would cross the other end, {other:g}"
+            raise t.TraitError(f"{text}; set that one first, or both with `show`.")
+        return proposal["value"]
+
     def _move(self, low: float, high: float, seq: int | None = None) -> None:
-        """Both ends at once, so that everything is drawn and sent once."""
-        self._ready, self._seq = False, self._seq if seq is None else seq
-        self.rmin, self.rmax = sorted((float(low), float(high)))
-        self._ready = True
+        """Both ends at once: nobody sees half of a step, and it is drawn and sent once."""
+        self._seq = self._seq if seq is None else seq
+        with self.hold_trait_notifications():
+            self.rmin, self.rmax = sorted((float(low), float(high)))
         self._draw()
 
     def _draw(self, _=None) -> None:
-        if not self._ready:
+        state = self.rmin, self.rmax, self.dtype, self._seq, self.costs
+        if not self._ready or state == self._drawn:
             return
+        self._drawn = state
         if self.method and (self.rmin, self.rmax) != self._marks[self.method]:
             self.method = ""  # the range is yours now
         qp = self.qparams
@@ -192,7 +204,7 @@ class TuneRange(w.VBox):
         self.settled += not self._dragged
 
     def _remember(self) -> None:
-        self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method)]
+        self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, self.dtype)]
 
     def _choose(self, change) -> None:
         if self._ready and change["new"]:
@@ -201,14 +213,15 @@ class TuneRange(w.VBox):
             self._move(*self._marks[self.method])
             self.settled += 1
 
-    def _typed(self, _) -> None:
-        if self._ready:
+    def _typed(self, change) -> None:
+        if self._ready:  # the other field shows fewer digits than its end has
             self._remember()
-            self._move(self._low.value, self._high.value)
+            self._move(*((change.new, self.rmax) if change.owner is self._low else (self.rmin, change.new)))
             self.settled += 1
 
-    def _another_dtype(self, _) -> None:
+    def _another_dtype(self, change) -> None:
         if self._ready:
+            self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, change["old"])]
             self._send_tensor()  # some methods' marks depend on it
             self._move(*self._marks.get(self.method, (self.rmin, self.rmax)))
             self.settled += 1
@@ -223,8 +236,14 @@ class TuneRange(w.VBox):
     def undo(self) -> None:
         """Back to the range before; nothing where there is none."""
         if self._past:
-            low, high, self.method = self._past.pop()
+            low, high, method, dtype = self._past.pop()
+            if dtype != self.dtype:
+                self._ready, self.dtype = False, dtype
+                self._send_tensor()
+                self._ready = True
+            self.method = method
             self._move(low, high)
+            self._fields()
             self.settled += 1
 
     def _repr_mimebundle_(self, **keywords):

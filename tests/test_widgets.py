@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import traitlets
 
 from helpers import calibrate, widgets
 from helpers.affine import choose_qparams, fake_quantize
@@ -81,6 +82,32 @@ def test_tune_range_undoes_returns_home_and_keeps_the_ends_in_order(tuned):
     assert (tune.rmin, tune.rmax) == calibrate.mse(h)
     drag(tune, 3.0, -3.0, 4)
     assert (tune.rmin, tune.rmax) == (-3.0, 3.0)
+
+
+def test_tune_range_shows_nobody_half_of_a_step(tuned):
+    _, h, tune = tuned
+    drag(tune, -1.0, 1.0, 1)
+    seen = []
+    tune.observe(
+        lambda _: seen.append((tune.rmin, tune.rmax, tune.qparams.scale - tune.numbers["scale"])), ["rmin", "rmax"]
+    )
+    tune.show(h, rmin=2.0, rmax=4.0)
+    assert seen == [(2.0, 4.0, 0.0)] * 2
+    with pytest.raises(traitlets.TraitError, match="would cross the other end, 4"):
+        tune.rmin = 5.0
+    assert tune.rmin == 2.0
+
+
+def test_tune_range_takes_the_typed_end_alone_and_undoes_the_dtype(tuned):
+    _, h, tune = tuned
+    low = tune.children[2].children[1]
+    low.value = -1.5
+    assert (tune.rmin, tune.rmax) == (-1.5, h.max), "the other end keeps all its digits"
+    tune.dtype = "int4"
+    tune.undo()
+    assert tune.dtype == "uint8" and tune.children[2].children[0].value == "uint8"
+    tune.undo()
+    assert (tune.rmin, tune.rmax) == calibrate.minmax(h)
 
 
 def test_tune_range_settles_once_per_movement_and_sends_one_message_per_step(tuned, monkeypatch):
