@@ -70,7 +70,7 @@ function render({ model, el }) {
   let range = { rmin: 0, rmax: 1 }, view = 0, seq = 0, held = null, frame = 0, queued = false, bars = [];
 
   const area = () => model.get("tensor").views[view];
-  const width = () => plot.clientWidth || 600;
+  const width = () => plot.clientWidth;
   const toX = (v) => EDGE + ((v - area().low) / (area().high - area().low)) * (width() - 2 * EDGE);
   const toValue = (x) => area().low + ((x - EDGE) / (width() - 2 * EDGE)) * (area().high - area().low);
   const soon = () => { if (!queued) { queued = true; requestAnimationFrame(draw); } };
@@ -91,6 +91,7 @@ function render({ model, el }) {
     queued = false;
     const step = model.get("step"), tensor = model.get("tensor");
     if (!tensor.views || !root.isConnected) return;
+    if (!plot.clientWidth) return void setTimeout(soon, 100); // hidden for a moment, as while the theme changes
     drawPlot(surface(canvas, PLOT), step, tensor);
     drawBelow(surface(lower, BELOW), step);
     const text = { S: short(step.scale), Z: short(step.zero_point), clipped: short(step.clipped) + " %",

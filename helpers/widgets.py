@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import functools
-import io
 
 import ipywidgets as w
 import numpy as np
 
 from . import plot, qdq
 from .affine import choose_qparams, qrange
+from .picture import Drawn
 from .tuning import TuneRange
 from .workbench import workbench as workbench  # stands with the other widgets
-
-
-def _png(fig) -> bytes:
-    buffer = io.BytesIO()
-    plot.save(fig, buffer)
-    return buffer.getvalue()
-
-
-class Pictured(w.VBox):
-    """Controls above one picture; where no kernel is (GitHub, exports), the picture alone stands for it."""
-
-    def _repr_mimebundle_(self, **keywords):
-        return (super()._repr_mimebundle_(**keywords) or {}) | {"image/png": bytes(self.children[-1].value)}
-
-
-def _bind(hint: str, draw, controls: list, height: int) -> Pictured:
-    """A line on what to try, `controls`, and a picture, redrawn by `draw(*values)`; its height stays, nothing jumps."""
-    image = w.Image(format="png", layout=w.Layout(width="800px", max_width="100%", height=f"{height}px"))
-    image.layout.object_fit = "contain"
-
-    def redraw(_=None):
-        image.value = _png(draw(*(c.value for c in controls)))
-
-    for control in controls:
-        control.observe(redraw, "value")
-    redraw()
-    return Pictured([w.Label(hint), *controls, image])
 
 
 def compare(detectors: dict, pictures) -> w.VBox:
@@ -62,7 +35,7 @@ def compare(detectors: dict, pictures) -> w.VBox:
     picture = w.IntSlider(0, 0, len(pictures) - 1, description="picture", style=style, layout=wide)
     conf = w.FloatSlider(0.25, min=0.05, max=0.95, step=0.01, description="threshold", style=style, layout=wide)
     hint = "Move the threshold slowly, with the mouse or the arrow keys: which boxes come and go in one of them only?"
-    return _bind(hint, lambda i, c: plot.detections(pictures[i], found(i), names, c), [picture, conf], 460)
+    return Drawn(hint, lambda i, c: plot.detections(pictures[i], found(i), names, c), [picture, conf], 460)
 
 
 def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.VBox:
@@ -86,7 +59,7 @@ def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> w.V
         )
         return fig
 
-    return _bind(
+    return Drawn(
         "Make the range wider than the data, then narrower: what becomes of the error?", draw, [ends, kind], 500
     )
 
@@ -100,7 +73,7 @@ def pick_weight(weights: dict[str, np.ndarray]) -> w.VBox:
     """
     choice = w.Dropdown(options=list(weights), description="weight", layout=w.Layout(width="500px"))
     hint = "Look for a layer whose channels differ most: what is left of the smallest under one step?"
-    return _bind(hint, lambda name: plot.channels(weights[name], name), [choice], 380)
+    return Drawn(hint, lambda name: plot.channels(weights[name], name), [choice], 380)
 
 
 def tune_range(histogram, dtype: str = "uint8", sample=None) -> TuneRange:
@@ -160,6 +133,6 @@ def follow(stages, shape) -> w.VBox:
     def draw(*at):
         return plot.pipeline(stages(*at), f"Channel {at[0]}, row {at[1]}, column {at[2]}")
 
-    return _bind(
+    return Drawn(
         "Choose an output and follow it: where does its code change, where only its exactness?", draw, controls, 180
     )

@@ -94,8 +94,9 @@ class Workbench(w.VBox):
         middle = w.VBox([self.tune, row], layout=w.Layout(flex="1 1 480px"))
 
         last = len(self.bench.pictures) - 1
-        self.picture = w.IntSlider(self.bench.busiest, 0, last, description="picture", layout=wide, style=style)
-        self.picture.continuous_update = False
+        self.picture = w.BoundedIntText(
+            self.bench.busiest, min=0, max=last, description="picture", style=style
+        )  # named
         self.image = w.HTML(layout=w.Layout(width="410px", height="340px"))
         self.image.add_class("wb-picture")
         self.boxes = w.HTML(layout=w.Layout(height="150px", overflow="auto"))

@@ -125,10 +125,13 @@ def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
     assert app.config.LabApp.news_url is None and "Never" in app.config.LabApp.check_for_updates_class
 
 
-def test_a_chapter_runs_to_its_end_without_an_error(opened):
-    book = opened("02_error.ipynb")
+@pytest.mark.parametrize(("name", "widget"), [("01_affine", ".noUi-handle"), ("02_error", ".tune-range[data-frame]")])
+def test_a_chapter_runs_to_its_end_without_an_error(opened, name, widget):
+    book = opened(f"{name}.ipynb")
     book.run_all()
-    book.page.wait_for_selector(".tune-range[data-frame]")
+    book.page.wait_for_selector(widget)
+    book.page.locator(widget).first.scroll_into_view_if_needed()
+    assert nameless(book) == []
     assert book.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts() == []
     assert book.page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
     assert book.problems == []
@@ -175,9 +178,9 @@ def test_keys_move_an_end_and_bring_it_back(tune):
 
 
 def nameless(book) -> list[str]:
-    """Controls in sight that a screen reader could only call "button"; ipywidgets' own sliders name their box only."""
+    """Controls in sight that a screen reader could only call "button"."""
     return book.page.evaluate("""() => [...document.querySelectorAll(
-        '.jp-OutputArea :is(input, select, button, textarea, [role=slider]:not(.noUi-handle))')]
+        '.jp-OutputArea :is(input, select, button, textarea, [role=slider])')]
         .filter((e) => e.offsetParent && !(e.getAttribute('aria-label') || e.title || e.innerText))
         .filter((e) => ![...(e.labels || [])].map((l) => l.innerText).join('')).map((e) => e.outerHTML)""")
 

@@ -44,6 +44,7 @@ BELOW = {
     "qat": {"affine", "graph", "qdq"},
     "plot": {"affine", "error", "calibrate", "qdq", "vision"},
     "page": {"plot"},
+    "picture": {"plot"},
     "tuning": {"affine", "calibrate", "histogram", "plot"},
     "live": {"contract", "graph", "qdq", "vision"},
     "bench": {"affine", "calibrate", "context", "graph", "live", "qdq", "session", "vision"},
@@ -51,7 +52,7 @@ BELOW = {
     "report": {"bench", "plot", "vision"},
     "latest": set(),
     "workbench": {"assets", "bench", "export", "latest", "report", "session", "tuning"},
-    "widgets": {"affine", "error", "calibrate", "qdq", "session", "vision", "plot", "tuning", "workbench"},
+    "widgets": {"affine", "error", "calibrate", "qdq", "session", "vision", "picture", "plot", "tuning", "workbench"},
     "__main__": {
         "affine",
         "assets",

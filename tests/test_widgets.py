@@ -192,7 +192,7 @@ def test_every_widget_has_a_picture_for_where_no_kernel_is_and_says_what_to_try(
     for box in made:
         bundle = box._repr_mimebundle_()
         assert bundle["image/png"] == box.children[-1].value and "application/vnd.jupyter.widget-view+json" in bundle
-        assert box.children[0].value.endswith(("?", "."))
+        assert box.children[0].value.endswith(("?</i>", ".</i>"))
 
 
 def test_pick_tensor_tells_the_qparams(int8):
