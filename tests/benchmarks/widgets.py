@@ -63,7 +63,7 @@ WATCH = """([cell, target, shown, signature]) => {
         const s = now();
         if (!s) window.watch.blank++;
         else if (s !== last) { last = s; window.watch.seen.push(performance.now()); }
-        if (!window.watch.stop) requestAnimationFrame(look);
+        if (!window.watch.stop) requestAnimationFrame(() => setTimeout(look)); // after the frame's own drawing
     };
     look();
 }"""
