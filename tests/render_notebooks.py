@@ -15,11 +15,13 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def small_png(text: str) -> str:
-    """The same picture with a palette of 256 colours of its own, dithered, which the eye hardly tells apart."""
-    out = io.BytesIO()
+    """The same picture with a palette of its own, dithered, which the eye hardly sees; fewer colours if large."""
     picture = Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
-    palette = picture.quantize(256, kmeans=4)
-    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(out, "PNG", optimize=True)
+    for colours in (256, 96, 48):
+        out, palette = io.BytesIO(), picture.quantize(colours, kmeans=4)
+        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(out, "PNG", optimize=True)
+        if out.tell() < 140_000:
+            break
     return base64.b64encode(out.getvalue()).decode()
 
 
