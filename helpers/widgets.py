@@ -95,25 +95,27 @@ def pick_tensor(qdq_model) -> w.VBox:
     >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
     >>> q = make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
     >>> box = pick_tensor(make_model(make_graph([q], "g", [], [], [s, z])))
-    >>> "-1.5 … 126" in box.children[1].value
+    >>> "-1.5 … 126" in box.picture.alt
     True
     """
     params = qdq.list_qparams(qdq_model)
-    wide = w.Layout(width="700px")
-    choice = w.Dropdown(options=list(params), description="tensor", layout=wide)
-    text = w.HTML(layout=wide)
+    choice = w.Dropdown(options=list(params), description="tensor")
 
-    def show(_=None):
-        qp = params[choice.value]
+    def draw(name):
+        qp = params[name]
         scale, zero = np.atleast_1d(qp.scale), np.atleast_1d(qp.zero_point)
-        low, high = (scale * (code - zero) for code in qrange(qp.dtype))
-        each = "one scale" if qp.axis is None else f"{len(scale)} scales along axis {qp.axis}, the middle one"
         k = len(scale) // 2
-        text.value = f"<b>{qp.dtype}</b>, {each}: S = {scale[k]:.4g}, Z = {zero[k]}; holds {low[k]:.4g} … {high[k]:.4g}"
+        low, high = (scale[k] * (code - zero[k]) for code in qrange(qp.dtype))
+        each = "one for all" if qp.axis is None else f"{len(scale)}, on axis {qp.axis}"
+        stages = {"dtype": qp.dtype, "scales": each, "S": f"{scale[k]:.4g}", "Z": f"{zero[k]}"}
+        return plot.pipeline(stages | {"holds": f"{low:.4g} … {high:.4g}"}, name.strip("/"))
 
-    choice.observe(show, "value")
-    show()
-    return w.VBox([choice, text])
+    return Drawn(
+        "Find the tensor with the largest step: what must it hold? (Of many scales, the middle one.)",
+        draw,
+        [choice],
+        180,
+    )
 
 
 def follow(stages, shape) -> w.VBox:

@@ -199,8 +199,13 @@ def test_pick_tensor_tells_the_qparams(int8):
     from helpers import qdq
 
     box = widgets.pick_tensor(int8)
-    choice, text = box.children
+    _, choice, picture = box.children
     params = qdq.list_qparams(int8)
     assert list(choice.options) == list(params)
     choice.value = "images"
-    assert "uint8" in text.value and f"Z = {params['images'].zero_point}" in text.value
+    assert (
+        picture.alt.startswith("images, ")
+        and f"uint8, dtype, one for all, scales, {params['images'].scale:.4g}" in picture.alt
+    )
+    choice.value = next(t for t, qp in params.items() if qp.axis == 0)
+    assert "on axis 0" in picture.alt
