@@ -62,13 +62,34 @@ def detect(path, pictures, target="cpu"):
     return [detector.detect(p, conf=0.001) for p in pictures]
 
 
+def gap(work: Path) -> None:
+    """The same A8W8 file, mse ranges of the last 32 pictures, on the other 96: the CPU's codes against the HTP's."""
+    pictures = assets.images("coco128")
+    judging, truths = pictures[:96], [vision.labels(p) for p in pictures[:96]]
+    cut = qdq.split_head(assets.model("yolov8n"), work / "cut.onnx")
+    path = ours(cut, work / "mse.onnx", pictures[96:], calibrate.mse)
+    found = {target: detect(path, judging, target) for target in ("cpu", "integer")}
+    reference = detect(cut, judging)
+    for target, boxes in found.items():
+        m = vision.paired_metrics(reference, boxes, truths)
+        print(f"{target}: AP50-95 {m['ap']}, lost {m['ap_drop']}, agreement {m['agreement']}")
+    m = vision.paired_metrics(found["cpu"], found["integer"], truths)
+    print(f"CPU − HTP, paired: AP50-95 {m['ap_drop']}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--judge", type=int, default=64)
     parser.add_argument("--htp", type=int, default=24)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default="", help="recipes with this in their name; others stay as --json has them")
+    parser.add_argument(
+        "--gap", action="store_true", help="only the CPU's arithmetic against the HTP's, on 96 pictures"
+    )
     args = parser.parse_args()
+    if args.gap:
+        with tempfile.TemporaryDirectory() as work:
+            return gap(Path(work))
     whole, pictures = assets.model("yolov8n"), assets.images("coco128")
     judging, calibration = pictures[: args.judge], pictures[-64:]
     truths, few = [vision.labels(p) for p in judging], calibration[-32:]
