@@ -119,9 +119,9 @@ def test_ranges_of_data_know_what_follows(tmp_path):
     with pytest.raises(ValueError, match="cut the head first"):
         drift.drift(assets.model(), plain, feeds)
     wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
-    front = repair.search_a16(fp32, ranges, wide, feeds[:2], share=0.02, tries=2)
+    front = repair.search_a16(fp32, ranges, wide, feeds[:2], share=0.03, tries=2)
     assert all(len(a["a16"]) < len(b["a16"]) and a["drift"].total > b["drift"].total for a, b in pairwise(front))
-    assert len(front[-1]["a16"]) <= 0.02 * len(ranges)
+    assert 0 < len(front[-1]["a16"]) <= 0.03 * len(ranges)
 
 
 def test_drift_is_that_of_the_decoded_boxes(tmp_path):
@@ -154,12 +154,12 @@ def test_clipping_counts_more_than_rounding():
 def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
     fp32 = qdq.split_head(assets.model(), tmp_path / "fp32.onnx")
     feeds = list(vision.Feeds(assets.images()[:6], fp32))
-    made = repair.best(fp32, feeds, tmp_path / "best.onnx", probe=3, rounding=3, share=0.02)
+    made = repair.best(fp32, feeds, tmp_path / "best.onnx", probe=3, rounding=3, share=0.03)
     total = [step["score"] + step["box"] for step in made["steps"]]
     assert total[-1] < 0.8 * total[0]
     params = qdq.list_qparams(tmp_path / "best.onnx")
     wide = {t for t, qp in params.items() if qp.dtype == "uint16"}
-    assert set(made["a16"]) <= wide and len(made["a16"]) <= 0.02 * len(made["ranges"])
+    assert set(made["a16"]) <= wide and 0 < len(wide) <= 0.03 * len(made["ranges"]), "copies count too"
     judged = list(vision.Feeds(assets.images("validation")[:6], fp32))
     plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", {
         t: calibrate.mse(h) for t, h in calibrate.observe(fp32, feeds).items()
