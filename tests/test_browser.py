@@ -172,6 +172,9 @@ def test_keys_move_an_end_and_bring_it_back(tune):
     handle.press("Control+z")
     tune.page.wait_for_timeout(500)
     assert value(tune, "rmax") == pytest.approx(start - ten)
+    for _ in range(2):
+        handle.press("Shift+ArrowLeft")
+    tune.page.wait_for_timeout(500)
     handle.press("Home")
     tune.page.wait_for_timeout(500)
     assert value(tune, "rmax") == pytest.approx(start)
