@@ -22,7 +22,7 @@ tune
 
 BENCH = """
 from helpers import assets, widgets
-ui = widgets.workbench(None, assets.images("validation")[:3], assets.images("calibration")[:4])
+ui = widgets.workbench(assets.model(), assets.images("validation")[:3], assets.images("calibration")[:4])
 ui
 """
 

@@ -13,7 +13,7 @@ from helpers.latest import Latest
 
 @pytest.fixture(scope="module")
 def opened():
-    return workbench.workbench(None, assets.images("validation")[:2], assets.images("calibration")[:3])
+    return workbench.workbench(assets.model(), assets.images("validation")[:2], assets.images("calibration")[:3])
 
 
 @pytest.fixture
