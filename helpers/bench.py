@@ -16,23 +16,12 @@ import onnx
 from . import calibrate, qdq, session, vision
 from .affine import choose_qparams
 from .context import sha256
+from .expected import Costs
 from .graph import read_model, save_model
 from .live import Live
 
-METHODS = calibrate.METHODS
 KEYS = ("agreement", "iou_drift", "jitter_mean", "jitter_abs", "lost", "new", "flips")  # of vision.paired_metrics
 REMEMBERED = 512  # detections, each of up to 300 boxes
-
-
-def sqnr_db(h: calibrate.Histogram, qp) -> float:
-    """SQNR that codes of `qp` leave of a tensor, read off its histogram: 10·log₁₀(E x² / E (Q(x) − x)²).
-
-    >>> round(sqnr_db(calibrate.Histogram().update(np.linspace(0, 1, 100_001)), choose_qparams(0, 1)))
-    54
-    """
-    power = np.diff(h.edges**3) / np.diff(h.edges) / 3 @ h.counts / h.n
-    noise = sum(calibrate.expected_error(h, qp))
-    return float(10 * np.log10(power / noise)) if noise > 0 and power > 0 else np.inf
 
 
 class Bench:
@@ -57,15 +46,14 @@ class Bench:
         folder = Path(self._work.name)
         fp32 = qdq.split_head(self.model, folder / "fp32.onnx")
         self.sha256 = sha256(self.model)
-        self._real, self._feeds = (
-            onnx.shape_inference.infer_shapes(read_model(fp32)),
-            vision.Feeds(self.calibration, fp32),
-        )
+        self._real = onnx.shape_inference.infer_shapes(read_model(fp32))
+        self._feeds = vision.Feeds(self.calibration, fp32)
         self.histograms = calibrate.observe(fp32, self._feeds)
         real = vision.Detector(fp32)
         self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
-        self.live = Live(fp32, {t: METHODS[method](h, "uint8") for t, h in self.histograms.items()}, folder)
+        self.live = Live(fp32, {t: calibrate.METHODS[method](h, "uint8") for t, h in self.histograms.items()}, folder)
         self.start, self.history, self.kept = dict(self.live.ranges), [], {}
+        self._costs = {t: Costs(self.histograms[t]) for t in self.live.tied}
         self._past, self._found, self._one_at_a_time = [], {}, threading.Lock()
         self._changed(f"{method} everywhere")
 
@@ -88,7 +76,7 @@ class Bench:
     def sqnr(self, tensor: str) -> float:
         """SQNR in dB of one activation's codes as they are set now, isolated; inf where they lose nothing."""
         qp = choose_qparams(*self.live.ranges[self.leader(tensor)], self.dtype(tensor))
-        return sqnr_db(self.histograms[self.leader(tensor)], qp)
+        return self._costs[self.leader(tensor)].sqnr_db(qp)
 
     def dtype(self, tensor: str) -> str:
         """uint8, or uint16 where the tensor was given 16 bits."""
@@ -116,9 +104,11 @@ class Bench:
 
     def set_method(self, tensor: str, method: str) -> None:
         """Give one activation the range that a method reads off its histogram."""
-        if method not in METHODS:
-            raise ValueError(f"method '{method}' is unknown; choose one of {', '.join(METHODS)}.")
-        self.set(tensor, *METHODS[method](self.histograms[self.leader(tensor)], self.dtype(tensor)), what=method)
+        if method not in calibrate.METHODS:
+            raise ValueError(f"method '{method}' is unknown; choose one of {', '.join(calibrate.METHODS)}.")
+        self.set(
+            tensor, *calibrate.METHODS[method](self.histograms[self.leader(tensor)], self.dtype(tensor)), what=method
+        )
 
     def set_dtype(self, tensor: str, dtype: str) -> None:
         """Give one activation 8 or 16 bits, "uint8" or "uint16"; its range stays. Quantizes anew: half a second."""

@@ -144,7 +144,8 @@ def table(columns: dict[str, dict]) -> str:
     """Metrics with their 95 % intervals as an HTML table, a column for each {title: metrics}."""
     rows = [("over all pictures (95 % interval)", *columns)]
     for key, name in zip(KEYS, NAMES, strict=True):
-        rows.append((name, *("{:.3f} ({:.3f} … {:.3f})".format(*m[key]) for m in columns.values())))
+        cells = ("{:.3f} ({:.3f} … {:.3f})".format(*m[key]) for m in columns.values())
+        rows.append((name, *("no box to compare" if "nan" in cell else cell for cell in cells)))
     return _rows(rows)
 
 

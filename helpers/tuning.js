@@ -3,24 +3,6 @@
 const PLOT = 230, BELOW = 132, EDGE = 14;
 const METHOD = ["#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7"]; // Okabe & Ito, as in plot.py
 
-const css = `
-.tune-range { color: var(--jp-ui-font-color1, var(--vscode-foreground, CanvasText)); max-width: 800px;
-  font: 13px/1.5 var(--jp-ui-font-family, system-ui, sans-serif); user-select: none; }
-.tune-range .hint { color: var(--jp-ui-font-color2, inherit); min-height: 1.5em; }
-.tune-range .plot { position: relative; height: ${PLOT}px; touch-action: none; overflow: hidden; }
-.tune-range canvas { width: 100%; display: block; }
-.tune-range .handle { position: absolute; top: 0; left: 0; width: 24px; height: ${PLOT - 26}px; margin-left: -12px;
-  cursor: ew-resize; touch-action: none; outline: none; }
-.tune-range .handle::after { content: ""; position: absolute; left: 7px; top: 40%; width: 10px; height: 34px;
-  border-radius: 5px; background: #0072B2; border: 2px solid #fff; box-sizing: border-box; }
-.tune-range .handle:focus-visible::after { outline: 3px solid #E69F00; outline-offset: 1px; }
-.tune-range .numbers { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0 12px; margin: 2px 0; }
-.tune-range .numbers div { white-space: nowrap; font-variant-numeric: tabular-nums; min-height: 1.5em; }
-.tune-range .numbers span { color: var(--jp-ui-font-color2, inherit); margin-right: 5px; }
-.tune-range .zoom { position: absolute; right: ${EDGE}px; top: 4px; font: inherit; color: inherit; cursor: pointer;
-  background: transparent; border: 1px solid currentColor; border-radius: 3px; padding: 0 8px; }
-@media (max-width: 480px) { .tune-range .numbers { grid-template-columns: repeat(2, minmax(0, 1fr)); } }`;
-
 const plain = (v, digits) => (Math.abs(v) < 1e-3 ? Number(v).toExponential(2) : Number(v).toPrecision(digits));
 const short = (v, digits = 4) =>
   v === 0 ? "0" : plain(v, digits).replace(/(\.\d*?)0+(?=e|$)/, "$1").replace(/\.(?=e|$)/, "").replaceAll("-", "−");
@@ -42,7 +24,7 @@ const SPLIT = [[0, 114, 178], [247, 247, 247], [213, 94, 0]];
 
 function render({ model, el }) {
   const root = make("div", "tune-range", el);
-  make("style", "", root, css);
+  root.style.setProperty("--plot", PLOT + "px");
   make("div", "hint", root,
     "Drag an end of the range, or focus it: ← → a step, Shift ten, Home the method's range, Ctrl+Z back.");
   const plot = make("div", "plot", root), canvas = make("canvas", "", plot);

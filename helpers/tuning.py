@@ -12,50 +12,10 @@ import traitlets as t
 
 from . import calibrate, plot
 from .affine import QParams, choose_qparams, fake_quantize, qrange
+from .expected import Costs
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
-_COLUMNS, _SIDE = 320, 96  # bars of the drawn histogram; pixels of a heat map's side
-
-
-class Costs:
-    """What a range costs one tensor, read off its histogram; made once, asked at each step of a drag.
-
-    >>> h = calibrate.Histogram().update(np.arange(256.0))
-    >>> found = Costs(h)(choose_qparams(0, 127.5))
-    >>> found["clipped"], found["scale"]
-    (50.0, 0.5)
-    """
-
-    def __init__(self, h: calibrate.Histogram):
-        calibrate.minmax(h)  # refuses an empty histogram
-        self.h, self.below = h, np.append(0, np.cumsum(h.counts))
-        a, b = h.edges[:-1], h.edges[1:]
-        self.power = (a * a + a * b + b * b) / 3 @ h.counts / h.n
-
-    def __call__(self, qp: QParams) -> dict[str, float]:
-        """scale, zero_point, clipped (% of the values), clipping, rounding and their sum mse, sqnr_db."""
-        qmin, qmax = qrange(qp.dtype)
-        left, right = (float(qp.scale * (code - qp.zero_point)) for code in (qmin, qmax))
-        first, last = np.interp([left - qp.scale / 2, right + qp.scale / 2], self.h.edges, self.below)
-        clipping, rounding = (float(e) for e in calibrate.expected_error(self.h, qp))
-        mse = clipping + rounding
-        return {
-            "scale": float(qp.scale),
-            "zero_point": int(qp.zero_point),
-            "left": left,
-            "right": right,
-            "clipped": float(np.clip(100 * (1 - (last - first) / self.h.n), 0, 100)),
-            "clipping": clipping,
-            "rounding": rounding,
-            "mse": mse,
-            "sqnr_db": float(10 * np.log10(self.power / mse)) if mse > 0 and self.power > 0 else float("inf"),
-        }
-
-    def bars(self, low: float, high: float) -> bytes:
-        """Heights 0…1 of the log counts in equal columns of low…high, float32."""
-        counts = np.diff(np.interp(np.linspace(low, high, _COLUMNS + 1), self.h.edges, self.below))
-        tall = np.log1p(counts)
-        return (tall / max(tall.max(), 1e-12)).astype(np.float32).tobytes()
+_SIDE = 96  # pixels of a heat map
 
 
 def _map(sample) -> np.ndarray | None:
@@ -71,7 +31,7 @@ def _map(sample) -> np.ndarray | None:
 class _Canvas(anywidget.AnyWidget):
     """The part that moves while dragging: JavaScript draws, the numbers come from the kernel."""
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm, _css = (Path(__file__).with_suffix(end) for end in (".js", ".css"))
     tensor = t.Dict().tag(sync=True)  # what changes with the tensor: bars of both views, marks of the methods
     step = t.Dict().tag(sync=True)  # what changes with the range
     asked = t.Dict().tag(sync=True, echo_update=False)  # from the hand: rmin, rmax, seq, done
@@ -81,8 +41,8 @@ class TuneRange(w.VBox):
     """A range to drag over a histogram, or to take from a method, with what it costs: clipping, rounding, SQNR.
 
     Traits: `rmin`, `rmax`, `dtype`, `method` ("" by hand), and `settled`, which counts up when the hand rests.
-    `numbers` are `Costs`'s, `qparams` the scale and zero point. `sample`, an activation H×W or C×H×W, is shown before,
-    after and as their difference. Raises ValueError on an empty histogram.
+    `numbers` are `expected.Costs`'s, `qparams` the scale and zero point. `sample`, an activation H×W or C×H×W, is
+    shown before, after and as their difference. Raises ValueError on an empty histogram.
 
     >>> tune = TuneRange(calibrate.Histogram().update(np.arange(256)))
     >>> (tune.rmin, tune.rmax), tune.numbers["clipped"]
@@ -108,8 +68,8 @@ class TuneRange(w.VBox):
         self._high = w.FloatText(description="rmax", step=0.01, continuous_update=False, **short)
         self._undo = w.Button(description="undo", tooltip="back to the range before", layout=w.Layout(width="80px"))
         self.canvas = _Canvas()
-        fields = w.HBox([self._dtype, self._low, self._high, self._undo], layout=w.Layout(flex_flow="row wrap"))
-        super().__init__([self._methods, self.canvas, fields], layout=w.Layout(max_width="800px"))
+        self.fields = w.HBox([self._dtype, self._low, self._high, self._undo], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([self._methods, self.canvas, self.fields], layout=w.Layout(max_width="800px"))
         self.canvas.observe(self._hand, "asked")
         self.canvas.on_msg(lambda _, message, __: {"home": self.home, "undo": self.undo}[message["do"]]())
         self._methods.observe(self._choose, "value")

@@ -55,6 +55,7 @@ class Workbench(w.VBox):
         self._latest = Latest(self._failed)
         first = bench.tensors[0]
         self.tune = TuneRange(bench.histograms[first])
+        self.tune.fields.children = self.tune.fields.children[1:3]  # the model's own bits and undo stand below
         super().__init__([w.HTML(f"<i>{TRY}</i>"), self._columns(), self._tabs()])
         self.add_class("workbench")
         self._list(first)

@@ -1,13 +1,13 @@
-"""What INT8 costs YOLOv8n, recipe by recipe, as a table for the README.
+"""What INT8 costs YOLOv8n, recipe by recipe, as the tables of the README.
 
-    INT8_ASSETS=<folder with yolov8n and coco128/> python tests/benchmarks/accuracy.py [--judge 64] [--htp 24]
+    INT8_ASSETS=<folder with yolov8n and coco128/> python tests/benchmarks/accuracy.py [--judge 64] [--htp 64]
 
 All recipes calibrate on pictures from the end of COCO128 and are judged on its first ones, none in both. Peers are
 ONNX Runtime's QNN configuration as it comes (per-tensor weights, asymmetric) with its own calibrators; with 16-bit
-activations and MinMax it is what ultralytics' QNN export does. The last columns are the HTP's arithmetic on the first
-`--htp` pictures: of our 8-bit graphs by `integer`, whose codes are the emulator's, of others by the emulator itself
-(4 to 12 s a picture). `--json FILE` keeps the numbers for chapter 10. Agreement: AP50-95 against FP32's own boxes
-above 0.25; intervals are 95 % bootstraps over pictures.
+activations and MinMax it is what ultralytics' QNN export does. HTP: its arithmetic on the first `--htp` pictures, of
+our 8-bit graphs by `integer`, whose codes are the emulator's, of others by the emulator itself (4 to 12 s a picture;
+all of it takes about an hour). `--json FILE` keeps the numbers for chapter 10, recipe by recipe. Agreement: AP50-95
+against FP32's own boxes above 0.25; intervals are 95 % bootstraps over pictures.
 """
 
 import argparse
@@ -77,10 +77,41 @@ def gap(work: Path) -> None:
     print(f"CPU − HTP, paired: AP50-95 {m['ap_drop']}")
 
 
+KEPT = ("ap_drop", "agreement", "iou_drift", "centre_shift", "jitter_abs", "flips", "lost", "new")
+PAIRED = {
+    "1 − IoU": ("iou_drift", ".3f"),
+    "centre moved, px": ("centre_shift", ".2f"),
+    "score moved": ("jitter_abs", ".3f"),
+}
+PAIRED |= {"flips": ("flips", ".1%"), "lost": ("lost", ".1%"), "new": ("new", ".1%")}
+
+
+def text(interval) -> str:
+    value, low, high = (f"{round(v, 3) + 0.0:.3f}".replace("-", "−") for v in interval)
+    return f"{value} ({low} … {high})"
+
+
+def tables(rows: dict) -> str:
+    """AP and agreement first, then what the HTP does to single boxes."""
+    one = ["| | 16-bit tensors | MB | AP50-95 lost, CPU | agreement, CPU | AP50-95 lost, HTP | agreement, HTP |"]
+    two = [f"| boxes against FP32's, on the HTP | {' | '.join(PAIRED)} |"]
+    one.append("|---" * 7 + "|")
+    two.append("|---" * (1 + len(PAIRED)) + "|")
+    for name, r in rows.items():
+        measured = [
+            text(r[key]) if key in r else "" for key in ("ap_drop", "agreement", "htp_ap_drop", "htp_agreement")
+        ]
+        one.append(f"| {name} | {r['a16']} of {r['tensors']} | {r['MB']:.1f} | {' | '.join(measured)} |")
+        if "htp_iou_drift" in r:
+            cells = [f"{r['htp_' + key][0]:{how}}".replace("%", " %") for key, how in PAIRED.values()]
+            two.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*one, "", *two])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--judge", type=int, default=64)
-    parser.add_argument("--htp", type=int, default=24)
+    parser.add_argument("--htp", type=int, default=64)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default="", help="recipes with this in their name; others stay as --json has them")
     parser.add_argument(
@@ -105,37 +136,34 @@ def main() -> None:
             "ours, mse": partial(ours, cut, pictures=few, method=calibrate.mse),
             "ours, recipe best without 16 bits": partial(best, cut, pictures=calibration, share=0),
             "ours, recipe best up to 3 %": partial(best, cut, pictures=calibration, share=0.03),
-            "**ours, recipe best**": partial(best, cut, pictures=calibration),
+            "ours, recipe best": partial(best, cut, pictures=calibration),
             "ours, A16W8, weights rounded adaptively": partial(wide, cut, pictures=calibration),
         }
         weights = set(constants(read_model(whole)))
         reference = detect(cut, judging)
+        mb = cut.stat().st_size / 1e6
         ap, rows = vision.average_precision(reference, truths)["AP50-95"], {}
         if args.only and args.json and args.json.is_file():
             rows = json.loads(args.json.read_text(encoding="utf-8"))["recipes"]
-        print("| recipe | 16-bit tensors | MB | AP50-95 | lost against FP32 | agreement | HTP: lost | agreement |")
-        print("|---|---|---|---|---|---|---|---|")
-        print(f"| FP32 | | {cut.stat().st_size / 1e6:.1f} | {ap:.4f} | | | | |", flush=True)
         for k, (name, recipe) in enumerate((n, r) for n, r in recipes.items() if args.only in n):
             path = recipe(out=Path(work) / f"{k}.onnx")
             dtypes = [p.dtype for t, p in qdq.list_qparams(onnx.load(path)).items() if t not in weights]
             row = {"a16": dtypes.count("uint16"), "tensors": len(dtypes)}
             row |= {"MB": round(path.stat().st_size / 1e6, 2)}
             cpu = vision.paired_metrics(reference, detect(path, judging), truths)
-            row |= {key: cpu[key] for key in ("ap", "ap_drop", "agreement")}
+            row |= {key: cpu[key] for key in ("ap", *KEPT)}
             if args.htp and row["ap"].value > 0:
                 target = "integer" if name.startswith("ours") and not row["a16"] else "htp"
                 found = detect(path, judging[: args.htp], target)
                 htp = vision.paired_metrics(reference[: args.htp], found, truths[: args.htp])
-                row |= {f"htp_{key}": htp[key] for key in ("ap_drop", "agreement")} | {"htp_by": target}
-            rows[name.strip("*")] = row
-            print(
-                f"| {name} | {row['a16']} | {row['MB']:.1f} | {row['ap'].value:.4f} | {row['ap_drop']} | "
-                f"{row['agreement']} | {row.get('htp_ap_drop', '')} | {row.get('htp_agreement', '')} |", flush=True,
-            )  # fmt: skip
-        if args.json:
-            about = {"judged": args.judge, "htp_pictures": args.htp, "fp32_ap": ap, "recipes": rows}
-            args.json.write_text(json.dumps(about, indent=1, default=float) + "\n", encoding="utf-8")
+                row |= {f"htp_{key}": htp[key] for key in KEPT} | {"htp_by": target, "htp_pictures": args.htp}
+            rows[name] = row
+            print(f"{name}: lost {row['ap_drop']}, on the HTP {row.get('htp_ap_drop')}", file=sys.stderr, flush=True)
+            if args.json:
+                rows = {n: rows[n] for n in recipes if n in rows}
+                about = {"judged": args.judge, "fp32_ap": ap, "recipes": rows}
+                args.json.write_text(json.dumps(about, indent=1, default=float) + "\n", encoding="utf-8")
+    print(f"FP32: AP50-95 {ap:.4f}, {mb:.1f} MB\n\n{tables({n: rows[n] for n in recipes if n in rows})}")
 
 
 if __name__ == "__main__":
