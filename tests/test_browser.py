@@ -156,6 +156,19 @@ def test_a_second_drag_during_work_leaves_the_last_value(tune):
     assert kernel(tune)[0] == pytest.approx(shown)
 
 
+def test_a_finger_drags_as_a_mouse_does(tune):
+    box, start = tune.page.locator("[data-handle=rmax]").bounding_box(), value(tune, "rmax")
+    x, y = box["x"] + box["width"] / 2, box["y"] + 60
+    send, n = tune.page.context.new_cdp_session(tune.page).send, seq(tune)
+    send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for dx in (0, -20, -40, -60):
+        send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x + dx, "y": y + dx / 2}]})
+    send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settle(tune, n + 2)
+    tune.page.wait_for_timeout(300)
+    assert value(tune, "rmax") < start and kernel(tune)[1] == pytest.approx(value(tune, "rmax"))
+
+
 def test_keys_move_an_end_and_bring_it_back(tune):
     handle = tune.page.locator("[data-handle=rmax]")
     tune.page.get_by_role("button", name="mse", exact=True).click()
