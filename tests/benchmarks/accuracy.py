@@ -83,7 +83,7 @@ PAIRED = {
     "centre moved, px": ("centre_shift", ".2f"),
     "score moved": ("jitter_abs", ".3f"),
 }
-PAIRED |= {"flips": ("flips", ".1%"), "lost": ("lost", ".1%"), "new": ("new", ".1%")}
+PAIRED |= {"lost": ("lost", ".1%"), "new": ("new", ".1%")}
 
 
 def text(interval) -> str:
