@@ -45,9 +45,14 @@ def doctor(args) -> None:
             print(f"  {what:<16} {e}")
 
 
+QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
+
+
 def quantize(args) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
-    model, pictures = assets.model(args.model), assets.images(args.calibrate)[-args.limit :]
+    model, pictures = assets.model(args.model), assets.images(args.calibrate)
+    graph.refuse_overwrite([args.output / name for name in QUANTIZED], [model, *pictures])
+    pictures = pictures[-args.limit :]
     graph.float_model(model)  # refuse before the long work
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
@@ -145,8 +150,8 @@ def compile_(args) -> None:
     """A QDQ model in; a context compiled for the HTP and its passport out."""
     made = session.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
     record = context.check(made)
-    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for", end=" ")
-    print("soc_model {soc_model}, v{htp_arch}".format(**record) if "soc_model" in record else record["device"])
+    hexagon = context.hexagon(record) if "soc_model" in record else record["device"]
+    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for {hexagon}")
 
 
 def fetch(args) -> None:

@@ -17,7 +17,7 @@ from . import calibrate, qdq, session, vision
 from .affine import choose_qparams
 from .context import sha256
 from .expected import Costs
-from .graph import read_model, save_model
+from .graph import read_model, refuse_overwrite, save_model
 from .live import Live
 
 KEYS = ("agreement", "iou_drift", "jitter_mean", "jitter_abs", "lost", "new", "flips")  # of vision.paired_metrics
@@ -143,6 +143,11 @@ class Bench:
             self.start = before
             raise
         self.kept, self.history = kept, [*history, self.history[-1]]
+
+    def writable(self, path) -> Path:
+        """`path`, unless it is the model or a picture that the bench reads; raises ValueError for those."""
+        refuse_overwrite([path], [self.model, *self.pictures, *self.calibration])
+        return Path(path)
 
     def undo(self) -> None:
         """Take the last change back, and by the next call the one before; the history keeps both."""

@@ -32,7 +32,7 @@ def passport(path) -> Path:
 def seal(path, source, ranges: str, **built_for) -> Path:
     """Write the passport of the context `path` and of all its files, made from the QDQ model `source`."""
     path, source = Path(path), Path(source)
-    files = sorted(f for f in path.parent.glob(f"{path.stem}*") if f.suffix in (".onnx", ".bin"))
+    files = sorted(f for f in path.parent.iterdir() if f.name.startswith(path.stem) and f.suffix in (".onnx", ".bin"))
     record = {
         "files": {f.name: sha256(f) for f in files},
         "source": {"name": source.name, "sha256": sha256(source)},
@@ -42,6 +42,54 @@ def seal(path, source, ranges: str, **built_for) -> Path:
     }
     passport(path).write_text(json.dumps(record, indent=1), encoding="utf-8")
     return passport(path)
+
+
+def refuse_foreign(path) -> None:
+    """Raise ValueError where a context cannot be written to `path` without losing a file that is not one, or its."""
+    path, paper = Path(path), passport(path)
+    if path.exists() and not is_context(path):
+        raise ValueError(f"{path}: exists and is no compiled context; give another name for the context.")
+    if paper.exists() and not _is_passport(paper):
+        raise ValueError(f"{paper}: exists and is no passport, which goes there; give another name for the context.")
+
+
+def _is_passport(paper: Path) -> bool:
+    try:
+        return {"files", "source"} <= set(json.loads(paper.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def ranges_beside(model) -> str:
+    """Where the ranges of a QDQ model came from, as the `ranges.json` beside it says; "unknown" without one."""
+    try:
+        found = json.loads(Path(model).with_name("ranges.json").read_text(encoding="utf-8"))
+        return f"{found['method']}, {len(found['calibrated_on'])} pictures"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def hexagon(record: dict) -> str:
+    """The Hexagon that a passport names: its SoC and architecture, or the NPU of the machine that compiled.
+
+    >>> hexagon({"soc_model": "60", "htp_arch": "73"})
+    'soc_model 60, v73'
+    """
+    return "soc_model {soc_model}, v{htp_arch}".format(**record) if "soc_model" in record else "another machine's NPU"
+
+
+def refuse_misfit(path, options: dict) -> None:
+    """Check a context's files, and raise ValueError where it was compiled for another Hexagon than `options` name.
+
+    The backend runs such a context with the arithmetic of its own Hexagon. A session on a real NPU names none, and
+    is not compared.
+    """
+    record = check(path)
+    if "soc_model" in options and any(record.get(k) != options[k] for k in ("soc_model", "htp_arch")):
+        raise ValueError(
+            f"{path}: compiled for {hexagon(record)}, and this session is for {hexagon(options)}; "
+            "give the options that it was compiled with, or compile it again."
+        )
 
 
 def check(path) -> dict:

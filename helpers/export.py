@@ -17,7 +17,7 @@ QUANT_TYPES = {"uint8": "QUInt8", "uint16": "QUInt16"}
 
 def model(bench: Bench, path) -> Path:
     """Write the QDQ model with the settings as they are."""
-    return save_model(bench.live.proto, path)
+    return save_model(bench.live.proto, bench.writable(path))
 
 
 def ranges(bench: Bench, path) -> Path:
@@ -33,7 +33,7 @@ def ranges(bench: Bench, path) -> Path:
         "changed_by_hand": sorted(bench.settings["ranges"]),
         "ranges": found,
     }
-    return save_json(record, path)
+    return save_json(record, bench.writable(path))
 
 
 def overrides(bench: Bench, path) -> Path:
@@ -46,7 +46,7 @@ def overrides(bench: Bench, path) -> Path:
     for tensor in (t for group in bench.live.tied.values() for t in group):
         qp = params[tensor]
         found[tensor] = [{"quant_type": QUANT_TYPES[qp.dtype], "scale": qp.scale, "zero_point": qp.zero_point}]
-    return save_json(found, path)
+    return save_json(found, bench.writable(path))
 
 
 def read_overrides(path) -> dict[str, list[dict]]:
@@ -74,7 +74,7 @@ def context(bench: Bench, path) -> Path:
     The QDQ model goes beside it, as <name>_qdq.onnx. Raises as `session.compile_context` does, RuntimeError with
     one sentence where there is no HTP.
     """
-    path = Path(path)
+    path = bench.writable(path)
     session.qnn()  # refuse before anything is written
     return session.compile_context(model(bench, path.with_name(f"{path.stem}_qdq.onnx")), path)
 
@@ -83,7 +83,7 @@ def save_session(bench: Bench, path) -> Path:
     """Write settings, settings kept and history as JSON, to go on another day; and the model's SHA-256."""
     record = {"model": bench.model.name, "sha256": bench.sha256, "pictures": [p.name for p in bench.pictures]}
     record |= {"start": bench.start, "settings": bench.settings, "kept": bench.kept, "history": bench.history}
-    return save_json(record, path)
+    return save_json(record, bench.writable(path))
 
 
 def load_session(bench: Bench, path) -> None:

@@ -70,6 +70,21 @@ def save_json(record: dict, path) -> Path:
     return path
 
 
+def refuse_overwrite(written, read) -> None:
+    """Raise ValueError where a path to be written is a file that is read, also through a link or another spelling.
+
+    >>> path = save_json({"a": 1}, getfixture("tmp_path") / "a.json")
+    >>> refuse_overwrite([path.parent / "." / "a.json"], [path])
+    Traceback (most recent call last):
+    ValueError: ...a.json: is read here and would be written over; choose another place for what is written.
+    """
+    for out in (Path(path) for path in written if Path(path).exists()):
+        if any(out.samefile(source) for source in map(Path, read) if source.exists()):
+            raise ValueError(
+                f"{out}: is read here and would be written over; choose another place for what is written."
+            )
+
+
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether the graph carries QuantizeLinear or DequantizeLinear nodes."""
     return any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node)

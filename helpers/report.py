@@ -119,7 +119,7 @@ def still(bench: Bench) -> Figure:
 
 def save_page(bench: Bench, path) -> Path:
     """Write `page` as a PNG."""
-    path = Path(path)
+    path = bench.writable(path)
     path.write_bytes(png(page(bench)))
     return path
 

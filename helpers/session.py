@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 import platform
 import tempfile
@@ -15,7 +14,8 @@ import numpy as np
 import onnxruntime as ort
 
 from . import context
-from .backend import QNN, QNN_OPTIONS, X_ELITE, qnn, quiet_stdout
+from .backend import QNN, provider_options, qnn, quiet_stdout, refuse_another, remember
+from .graph import is_quantized, read_model, refuse_overwrite
 
 
 def targets() -> dict[str, str]:
@@ -39,11 +39,13 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
 
     `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse, which changes QDQ results);
     `htp` compiles it for the Hexagon: on the NPU where there is one, else in Qualcomm's emulator as
-    Snapdragon X Elite. `options` are the QNN provider's own, as strings. `integer` is `helpers.integer`: the HTP's
-    arithmetic in NumPy, on any machine; what it returns runs like a session but has no `placement`.
+    Snapdragon X Elite. `options` are the QNN provider's own, as strings, and checked; `soc_model` or `htp_arch` ask
+    the emulator for another Hexagon. `integer` is `helpers.integer`: the HTP's arithmetic in NumPy, on any machine;
+    what it returns runs like a session but has no `placement`.
 
-    Raises FileNotFoundError (no such file), ValueError (not a model, unknown target or option) and
-    RuntimeError (the target is not here, or refuses part of the graph: the node is named).
+    Raises FileNotFoundError (no such file), ValueError (not a model, unknown target, option or value, a context
+    for another Hexagon) and RuntimeError (the target is not here, refuses part of the graph: the node is named, or is
+    emulating another Hexagon in a session that is still open).
     Source: ONNX Runtime, "QNN Execution Provider" and "Plugin execution providers".
 
     >>> from helpers import assets
@@ -71,12 +73,16 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
             so.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return _open(path, so, providers=["CPUExecutionProvider"])
 
-    if unknown := set(options) - QNN_OPTIONS:
-        raise ValueError(f"QNN has no option '{min(unknown)}'; it knows: {', '.join(sorted(QNN_OPTIONS))}.")
     device, needed = qnn()
-    options = {**needed, **options}
+    return _on_htp(path, device, provider_options(options, needed), emulated=bool(needed), asked=options)
+
+
+def _on_htp(path: Path, device, options: dict, emulated: bool, asked: dict) -> ort.InferenceSession:
+    """A session whole on the HTP; `asked` are the options that the caller gave, to be named where it fails."""
     if context.is_context(path):
-        context.check(path)  # the backend runs a damaged one without a word
+        context.refuse_misfit(path, options)  # the backend runs a damaged one, or another chip's, without a word
+    if emulated:
+        refuse_another(options)
     with quiet_stdout():
         try:
             session = _open(path, _options(device, options, "1"), enable_fallback=0)
@@ -88,10 +94,13 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
     session.disable_fallback()
     placed = placement(session)
     if left := [node for node, provider in placed.items() if provider != QNN]:
+        given = f" with {', '.join(f'{k}={v}' for k, v in asked.items())}" if asked else ""
         raise RuntimeError(
-            f"{path}: {len(left)} of its {len(placed)} node(s) cannot run on the HTP, the first is '{left[0]}'; "
-            "change that operator or its type."
+            f"{path}: {len(left)} of its {len(placed)} node(s) cannot run on the HTP{given}, the first is '{left[0]}'; "
+            f"change that operator or its type{', or leave an option out' if asked else ''}."
         )
+    if emulated:
+        remember(session, options)
     return session
 
 
@@ -135,39 +144,52 @@ def placement(session: ort.InferenceSession) -> dict[str, str]:
 def compile_context(path, out, embed: bool = True, **options) -> Path:
     """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
 
-    Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73). The binary lies in
-    the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`. `<stem>.json` is its passport: SHA-256 of all
-    files and of the model, versions, SoC, and where the ranges came from (`ranges.json` beside the model); `load`
-    checks it. All files are written, or none.
+    Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73), unless `options`
+    name another Hexagon. The binary lies in the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`.
+    `<stem>.json` is its passport: SHA-256 of all files and of the model, versions, SoC and all options that it was
+    compiled with, and where the ranges came from (`ranges.json` beside the model); `load` checks it. All files are
+    written, or none, and only over an older context.
 
-    Raises as `load(path, "htp")` does, and ValueError for a context or a name that does not end in .onnx.
-    Source: ONNX Runtime, "EPContext design".
+    Raises as `load(path, "htp")` does, and ValueError for a context, a model that is not quantized, a name that does
+    not end in .onnx or is taken by another file. Source: ONNX Runtime, "EPContext design".
     """
     path, out = Path(path), Path(out)
     if out.suffix != ".onnx":
         raise ValueError(f"{out}: a context is an ONNX file; give a name that ends in .onnx.")
     if path.is_file() and context.is_context(path):
         raise ValueError(f"{path}: compiled already; give the QDQ model that it was made from.")
+    if not is_quantized(read_model(path)):
+        raise ValueError(
+            f"{path}: not quantized (it has no QDQ nodes), so the HTP would compute it in float16; "
+            "quantize it first with `python -m helpers quantize`."
+        )
+    made = [out, context.passport(out), out.with_name(f"{out.stem}_qnn.bin")]
+    refuse_overwrite(made, [path, path.with_name("ranges.json")])
+    context.refuse_foreign(out)
     device, needed = qnn()
+    used = provider_options(options, needed)
+    if needed:
+        refuse_another(used)
+    told = {k: v for k, v in used.items() if k in options or k != "backend_path"}  # not where this machine has it
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
-        made = Path(work) / out.name
-        so = _options(device, {**needed, **options}, "1")
-        for key, value in {"enable": "1", "embed_mode": str(int(embed)), "file_path": str(made)}.items():
-            so.add_session_config_entry(f"ep.context_{key}", value)
-        try:
-            with quiet_stdout():
-                _open(path, so, enable_fallback=0)
-        except (RuntimeError, ValueError):
-            load(path, "htp")  # says it by node
-            raise
-        record = path.with_name("ranges.json")
-        found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-        ranges = f"{found['method']}, {len(found['calibrated_on'])} pictures" if found else "unknown"
-        context.seal(made, path, ranges, **({k: needed[k] for k in X_ELITE} if needed else {"device": "this NPU"}))
+        _compile(path, Path(work) / out.name, embed, _options(device, used, "1"), options)
+        built_for = {k: used[k] for k in ("soc_model", "htp_arch") if k in used} or {"device": "this NPU"}
+        context.seal(Path(work) / out.name, path, context.ranges_beside(path), **built_for, options=told)
         for file in sorted(Path(work).iterdir(), key=lambda f: f.suffix == ".onnx"):  # the shell last
             os.replace(file, out.with_name(file.name))
     return out
+
+
+def _compile(path: Path, made: Path, embed: bool, so: ort.SessionOptions, asked: dict) -> None:
+    for key, value in {"enable": "1", "embed_mode": str(int(embed)), "file_path": str(made)}.items():
+        so.add_session_config_entry(f"ep.context_{key}", value)
+    try:
+        with quiet_stdout():
+            _open(path, so, enable_fallback=0)
+    except (RuntimeError, ValueError):
+        load(path, "htp", **asked)  # says it by node
+        raise
 
 
 class Kernel(NamedTuple):

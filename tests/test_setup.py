@@ -31,7 +31,7 @@ BELOW = {
     "backend": set(),
     "cost": {"graph"},
     "context": set(),
-    "session": {"backend", "context", "integer"},
+    "session": {"backend", "context", "graph", "integer"},
     "server": set(),
     "assets": set(),
     "exercise": set(),
