@@ -150,7 +150,7 @@ def compile_(args) -> None:
     """A QDQ model in; a context compiled for the HTP and its passport out."""
     made = session.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
     record = context.check(made)
-    hexagon = context.hexagon(record) if "soc_model" in record else record["device"]
+    hexagon = record.get("device") or context.hexagon(context.built_for(record))
     print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for {hexagon}")
 
 

@@ -115,17 +115,25 @@ def provider_options(given: dict, needed: dict) -> dict[str, str]:
     return merged
 
 
+HEXAGON = ("soc_model", "htp_arch", "vtcm_mb")  # the options that make the emulator another machine
 _sessions = weakref.WeakKeyDictionary()  # session of the emulator: the Hexagon that it runs on
 
 
-def _hexagon(options: dict) -> str:
+def hexagon(options: dict) -> str:
+    """The Hexagon that provider options, or those in a context's passport, name.
+
+    >>> hexagon({"soc_model": "60", "htp_arch": "73", "vtcm_mb": "4"})
+    'soc_model 60, v73 with 4 MB of VTCM'
+    """
+    if "soc_model" not in options:
+        return "an NPU that it does not name"
     vtcm = f" with {options['vtcm_mb']} MB of VTCM" if "vtcm_mb" in options else ""
-    return "soc_model {soc_model}, v{htp_arch}".format(**options) + vtcm
+    return f"soc_model {options['soc_model']}, v{options['htp_arch']}{vtcm}"
 
 
 def remember(session, options: dict) -> None:
     """Note which Hexagon the emulator runs this session on, for as long as the session lives."""
-    _sessions[session] = _hexagon(options)
+    _sessions[session] = hexagon(options)
 
 
 def refuse_another(options: dict) -> None:
@@ -133,7 +141,7 @@ def refuse_another(options: dict) -> None:
 
     The older session would fail at its next run, with error 1100 and no reason.
     """
-    wanted = _hexagon(options)
+    wanted = hexagon(options)
     if set(_sessions.values()) - {wanted}:
         gc.collect()
     for other in set(_sessions.values()) - {wanted}:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import onnx
 
+from .backend import HEXAGON, hexagon
+
 
 def sha256(path) -> str:
     """SHA-256 of a file, in hexadecimal."""
@@ -69,27 +71,31 @@ def ranges_beside(model) -> str:
         return "unknown"
 
 
-def hexagon(record: dict) -> str:
-    """The Hexagon that a passport names: its SoC and architecture, or the NPU of the machine that compiled.
+def built_for(record: dict) -> dict[str, str]:
+    """The provider options in a passport that name the Hexagon; {} where a real NPU compiled for itself.
 
-    >>> hexagon({"soc_model": "60", "htp_arch": "73"})
-    'soc_model 60, v73'
+    >>> built_for({"soc_model": "60", "htp_arch": "73", "options": {"vtcm_mb": "4", "profiling_level": "off"}})
+    {'soc_model': '60', 'htp_arch': '73', 'vtcm_mb': '4'}
     """
-    return "soc_model {soc_model}, v{htp_arch}".format(**record) if "soc_model" in record else "another machine's NPU"
+    told = {**record.get("options", {}), **record}
+    return {name: told[name] for name in HEXAGON if name in told}
 
 
-def refuse_misfit(path, options: dict) -> None:
-    """Check a context's files, and raise ValueError where it was compiled for another Hexagon than `options` name.
+def fit(path, options: dict) -> dict[str, str]:
+    """Check a context's files and return `options` with the VTCM that it was compiled for.
 
-    The backend runs such a context with the arithmetic of its own Hexagon. A session on a real NPU names none, and
-    is not compared.
+    Raises ValueError where it was compiled for another Hexagon than `options` name: the backend would run it all the
+    same, with the arithmetic of its own. A session on a real NPU names none, and is not compared.
     """
-    record = check(path)
-    if "soc_model" in options and any(record.get(k) != options[k] for k in ("soc_model", "htp_arch")):
+    made = built_for(check(path))
+    if "soc_model" not in options:
+        return options
+    if any(made.get(name) != options[name] for name in HEXAGON if name in options):
         raise ValueError(
-            f"{path}: compiled for {hexagon(record)}, and this session is for {hexagon(options)}; "
+            f"{path}: compiled for {hexagon(made)}, and this session is for {hexagon(options)}; "
             "give the options that it was compiled with, or compile it again."
         )
+    return options | made
 
 
 def check(path) -> dict:

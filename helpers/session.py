@@ -80,7 +80,7 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
 def _on_htp(path: Path, device, options: dict, emulated: bool, asked: dict) -> ort.InferenceSession:
     """A session whole on the HTP; `asked` are the options that the caller gave, to be named where it fails."""
     if context.is_context(path):
-        context.refuse_misfit(path, options)  # the backend runs a damaged one, or another chip's, without a word
+        options = context.fit(path, options)  # the backend runs a damaged one, or another chip's, without a word
     if emulated:
         refuse_another(options)
     with quiet_stdout():

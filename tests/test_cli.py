@@ -123,6 +123,25 @@ def test_a_failed_run_keeps_what_an_earlier_one_made(out, tmp_path):
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["fp32.onnx", "int8.onnx", "report.png"])
+def test_quantize_writes_over_nothing_that_it_reads(tmp_path, capsys, monkeypatch, name):
+    """The model, under any spelling or through a link, and the pictures."""
+    (tmp_path / "d").mkdir()
+    shutil.copy(assets.model(), tmp_path / "model.onnx")
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "d" / name)
+    Image.new("RGB", (8, 8)).save(tmp_path / "d" / "report.png")
+    if name.endswith(".onnx"):
+        shutil.copy(assets.model(), tmp_path / "d" / name)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "d").iterdir()}
+    monkeypatch.chdir(tmp_path)
+    models = [f"d/{name}", f"{tmp_path}/d/../d/{name}", "link.onnx"] if name.endswith(".onnx") else ["model.onnx"]
+    for model in models:
+        pictures = ["--calibrate", "d"] if name == "report.png" else []
+        assert main(["quantize", model, "-o", "d", "--limit", "1", *pictures]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: d/{name}: is read here and would be")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "d").iterdir()} == before
+
+
 def test_a_recipe_leaves_no_width_to_choose(tmp_path, capsys):
     command = ["quantize", str(assets.model()), "--recipe", "best", "--activation", "uint16", "-o", str(tmp_path / "o")]
     assert main(command) == 2 and not (tmp_path / "o").exists()

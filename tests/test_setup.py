@@ -30,7 +30,7 @@ BELOW = {
     "qdq": {"affine", "attribution", "calibrate", "contract", "graph"},
     "backend": set(),
     "cost": {"graph"},
-    "context": set(),
+    "context": {"backend"},
     "session": {"backend", "context", "graph", "integer"},
     "server": set(),
     "assets": set(),

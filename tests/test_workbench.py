@@ -202,3 +202,16 @@ def test_latest_ends_what_is_stale_and_survives_an_error():
     latest.ask(long)
     latest.stop()
     assert latest.wait(5)
+
+
+def test_no_export_writes_over_the_model_or_a_picture(box, tmp_path, monkeypatch):
+    mine = [tmp_path / "model.onnx", tmp_path / "picture.png"]
+    for path in mine:
+        path.write_bytes(b"my own")
+    monkeypatch.setattr(box.bench, "model", mine[0])
+    monkeypatch.setattr(box.bench, "calibration", mine[1:])
+    for _, write in workbench.EXPORTS.values():
+        for path in mine:
+            with pytest.raises(ValueError, match=f"{path.name}: is read here and would be written over"):
+                write(box.bench, path)
+    assert {f.read_bytes() for f in tmp_path.iterdir()} == {b"my own"} and len(list(tmp_path.iterdir())) == 2
