@@ -32,7 +32,13 @@ _SAMPLE = 1 << 13
 
 
 def observe(
-    model_path, feeds: Iterable[dict], tensors=None, executor=None, sample: int | None = _SAMPLE, *, partial: bool = True
+    model_path,
+    feeds: Iterable[dict],
+    tensors=None,
+    executor=None,
+    sample: int | None = _SAMPLE,
+    *,
+    partial: bool = True,
 ) -> dict[str, Histogram]:
     """Histogram every activation of a model: {tensor: Histogram}, in one pass over the feeds.
 
@@ -42,8 +48,8 @@ def observe(
     Memory stays flat however many feeds there are, and their order and grouping never show.
     With a `concurrent.futures` executor (dask.distributed's `get_executor()` is one), shards of feeds run in its
     workers and their histograms are added: the same result, bit for bit.
-    Ctrl-C keeps the feeds done so far, with a warning; before the first, or if not `partial`, it raises
-    KeyboardInterrupt: so do whoever writes down on how many feeds the ranges stand.
+    Ctrl-C keeps the feeds done so far, with a warning. Before the first one, and always with `partial=False`, it
+    raises KeyboardInterrupt: say that where a record of all feeds is written.
 
     Raises ValueError on no feeds, a tensor that is not there, a dynamic input shape, a feed that does not fit
     the model's inputs, NaN or inf in an activation (naming the picture where `feeds` has `paths`).
