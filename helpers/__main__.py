@@ -61,13 +61,10 @@ def quantize(args) -> None:
         if args.recipe and args.activation != "uint8":
             raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
         if args.recipe:
-            steps = repair.best(fp32, feeds, int8)
+            steps = follow(fp32, feeds, int8)
             ranges = steps.pop("ranges")
-            print(f"{'step':<38}{'score drift':>12}{'box drift':>11}{'seconds':>9}")
-            for step in steps["steps"]:
-                print(f"{step['step']:<38}{step['score']:>12.4f}{step['box']:>11.4f}{step['seconds']:>9.0f}")
         else:
-            histograms = calibrate.observe(fp32, feeds)
+            histograms = calibrate.observe(fp32, feeds, partial=False)  # the record tells of all pictures
             ranges = {t: calibrate.METHODS[args.method](h, args.activation) for t, h in histograms.items()}
             qdq.quantize_model(fp32, int8, ranges, activation=args.activation)
         smaller = fp32.stat().st_size / int8.stat().st_size
@@ -77,10 +74,13 @@ def quantize(args) -> None:
             "activation": args.activation,
             "calibrated_on": [p.name for p in pictures],
             "ranges": ranges,
-        } | ({"method": "recipe best", "a16": steps["a16"]} if steps else {})
+        }
+        if steps:
+            record |= {"method": "recipe best"} | {k: steps[k] for k in ("a16", "calibrated_on", "judged_on")}
         (Path(work) / "ranges.json").write_text(json.dumps(record, indent=1))
         if steps:
-            tell(Path(work), model.name, pictures, steps)
+            judging = [p for p in pictures if p.name in steps["judged_on"]]
+            tell(Path(work), model.name, judging, steps)
         args.output.mkdir(exist_ok=True)
         for made in Path(work).iterdir():
             os.replace(made, args.output / made.name)
@@ -89,6 +89,19 @@ def quantize(args) -> None:
                 (args.output / name).unlink(missing_ok=True)
     print(f"{args.output}: {len(ranges)} ranges by {record['method']} from {len(pictures)} pictures;", end=" ")
     print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx{'; see report.png' if steps else ''}")
+
+
+def follow(fp32: Path, feeds: vision.Feeds, int8: Path) -> dict:
+    """Run `repair.best`, print its steps, and return its report with pictures' names for their indices."""
+    found = repair.best(fp32, feeds, int8)
+    print(f"{'step':<38}{'score drift':>12}{'box drift':>11}{'seconds':>9}")
+    for step in found["steps"]:
+        kept = "  ← kept" if step["step"] == found["kept"] else ""
+        print(f"{step['step']:<38}{step['score']:>12.4f}{step['box']:>11.4f}{step['seconds']:>9.0f}{kept}")
+    print(found["judge"])
+    for name in ("calibrated_on", "judged_on"):
+        found[name] = [feeds.paths[i].name for i in found[name]]
+    return found
 
 
 def tell(work: Path, name: str, pictures, steps: dict) -> None:
@@ -142,8 +155,11 @@ def evaluate(args) -> None:
         print(f"{sum(p == session.QNN for p in placed.values())} of {len(placed)} nodes of the INT8 graph on HTP")
         print(session.targets()["htp"])
     record = args.folder / "ranges.json"
-    if record.is_file() and (seen := set(json.loads(record.read_text())["calibrated_on"]) & {p.name for p in pictures}):
-        print(f"note: {len(seen)} of these pictures also set the ranges; judge on others.")
+    if record.is_file():
+        found = json.loads(record.read_text())
+        chose = {*found["calibrated_on"], *found.get("judged_on", [])}
+        if seen := chose & {p.name for p in pictures}:
+            print(f"note: {len(seen)} of these pictures also set the ranges; judge on others.")
 
 
 def compile_(args) -> None:

@@ -26,12 +26,19 @@ from .histogram import Histogram, extremes
 
 _SHARD = 8  # feeds that a worker takes at once, and that are binned at once: both have a fixed cost
 _AHEAD = 8  # shards that wait in an executor at most, so that feeds stream from the disk
-_RUNS = 2  # feeds in flight: each holds one feed's activations (YOLOv8n at 640: 240 MB)
+_RUNS = 2  # feeds in flight at most: each holds one feed's activations (YOLOv8n at 640: 240 MB, YOLOv8m: 733 MB)
+_HELD = 1 << 30  # bytes of activations that these may hold together; above it, one feed at a time
 _SAMPLE = 1 << 13
 
 
 def observe(
-    model_path, feeds: Iterable[dict], tensors=None, executor=None, sample: int | None = _SAMPLE
+    model_path,
+    feeds: Iterable[dict],
+    tensors=None,
+    executor=None,
+    sample: int | None = _SAMPLE,
+    *,
+    partial: bool = True,
 ) -> dict[str, Histogram]:
     """Histogram every activation of a model: {tensor: Histogram}, in one pass over the feeds.
 
@@ -41,7 +48,8 @@ def observe(
     Memory stays flat however many feeds there are, and their order and grouping never show.
     With a `concurrent.futures` executor (dask.distributed's `get_executor()` is one), shards of feeds run in its
     workers and their histograms are added: the same result, bit for bit.
-    Ctrl-C keeps the feeds done so far, with a warning; before the first it raises KeyboardInterrupt.
+    Ctrl-C keeps the feeds done so far, with a warning. Before the first one, and always with `partial=False`, it
+    raises KeyboardInterrupt: say that where a record of all feeds is written.
 
     Raises ValueError on no feeds, a tensor that is not there, a dynamic input shape, a feed that does not fit
     the model's inputs, NaN or inf in an activation (naming the picture where `feeds` has `paths`).
@@ -68,7 +76,7 @@ def observe(
                 seen, done = _merge(seen, part), done + size
                 bar.update(size)
     except KeyboardInterrupt:
-        if not seen:
+        if not (seen and partial):
             raise
         warnings.warn(f"observe was interrupted: these histograms hold {done} feeds only.", stacklevel=2)
     if not done:
@@ -117,9 +125,9 @@ def _shard(model_path, named, tensors, sample) -> tuple[dict[str, Histogram], in
 def _parts(model_path, named, tensors, sample):
     """Yield ({tensor: Histogram}, feeds in it) as they are done."""
     watch, size, done = _Watch(model_path, tensors, sample), _SHARD if sample else 1, []
-    with ThreadPoolExecutor(_RUNS) as pool:
+    with ThreadPoolExecutor(watch.runs) as pool:
         try:
-            for look in _ahead(pool, watch, named, _RUNS + 1):
+            for look in _ahead(pool, watch, named, watch.runs + 1):
                 done.append(look)
                 if len(done) == size:
                     full, done = done, []
@@ -168,13 +176,11 @@ class _Watch:
         del graph.output[:]
         wanted = [name for name in produced if tensors is None or name in tensors] or produced[:1]
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // _RUNS)
-        # With every tensor an output, optimising gains nothing and holds each one twice (YOLOv8n: 0.8 → 1.4 GB).
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        floats = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
-        self.made = {o.name: (o.shape, floats[o.type]) for o in self.session.get_outputs() if o.type in floats}
+        self.runs = _RUNS
+        self._open(model)
+        if self.runs > 1 and self.runs * self._bytes() > _HELD:
+            self.runs, self.session = 1, None
+            self._open(model)  # once more, so that the one feed has all cores
         names = [name for name, (_, dtype) in self.inputs.items() if dtype in (np.float32, np.float16)] + [*self.made]
         for name in [] if tensors is None else tensors:
             if name not in names:
@@ -184,8 +190,23 @@ class _Watch:
         self.made = {name: self.made[name] for name in self.made if tensors is None or name in tensors}
         self.names = [name for name in names if tensors is None or name in tensors]
         self.idle = queue.LifoQueue()
-        for _ in range(_RUNS):
+        for _ in range(self.runs):
             self.idle.put(None)
+
+    def _open(self, model):
+        """Open a session for `runs` feeds at once; `made` are its float outputs, {name: (shape, dtype)}."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // self.runs)
+        # With every tensor an output, optimising gains nothing and holds each one twice (YOLOv8n: 0.8 → 1.4 GB).
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        floats = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
+        self.made = {o.name: (o.shape, floats[o.type]) for o in self.session.get_outputs() if o.type in floats}
+
+    def _bytes(self) -> int:
+        """What one feed's activations take, as far as their shapes are static."""
+        static = [(s, t) for s, t in self.made.values() if all(isinstance(d, int) for d in s)]
+        return sum(math.prod(s) * t.itemsize for s, t in static)
 
     def _bind(self):
         """An io_binding and the arrays behind it; what has no static shape gets fresh memory at each run."""

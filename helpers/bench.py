@@ -48,7 +48,7 @@ class Bench:
         self.sha256 = sha256(self.model)
         self._real = onnx.shape_inference.infer_shapes(read_model(fp32))
         self._feeds = vision.Feeds(self.calibration, fp32)
-        self.histograms = calibrate.observe(fp32, self._feeds)
+        self.histograms = calibrate.observe(fp32, self._feeds, partial=False)
         real = vision.Detector(fp32)
         self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
         self.live = Live(fp32, {t: calibrate.METHODS[method](h, "uint8") for t, h in self.histograms.items()}, folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import tee
 from typing import NamedTuple
 
 import numpy as np
@@ -69,30 +71,51 @@ def _names(run, path) -> list[str]:
 
 
 def look(fp32, feeds) -> list:
-    """What the float model sees in each feed, for `drift_from`; ValueError for a graph that is no cut YOLOv8."""
+    """What the float model sees in each feed, for `drift_from`; of the outputs only places that count are kept.
+
+    Raises ValueError for a graph that is no cut YOLOv8, and where it sees nothing at all.
+    """
+    seen = list(_looks(fp32, feeds))
+    if not any(len(score) for feed in seen for *_, score, _ in feed):
+        raise _blind(len(seen))
+    return seen
+
+
+def _looks(fp32, feeds):
     run = session.load(fp32, "cpu", optimize=True)
     _names(run, fp32)
-    return [_seen(run.run(None, feed)) for feed in feeds]
+    return (_seen(run.run(None, feed)) for feed in feeds)
 
 
-def drift_from(seen: list, qdq_model, feeds, target: str = "cpu") -> Drift:
+def _blind(count: int) -> ValueError:
+    return ValueError(
+        f"the float model sees nothing (no score of {_SEES} or more) in the {count} inputs to judge by, so drift "
+        "cannot be measured; give inputs that hold objects, or choose ranges by a method alone (--method)."
+    )
+
+
+def drift_from(seen: Iterable, qdq_model, feeds, target: str = "cpu") -> Drift:
     """`drift` against what `look` saw in the same feeds, so that many models are measured against one."""
     # ONNX Runtime's own fusions are three times as fast, and differ less than what is measured here
     run = session.load(qdq_model, target, **({"optimize": True} if target == "cpu" else {}))
-    change, overlap = [], []
+    change, overlap, count = [], [], 0
     for before, feed in zip(seen, feeds, strict=True):
+        count += 1
         for a, b in zip(before, _seen(run.run(None, feed), before), strict=True):
             change.append(np.abs(a[2] - b[2]))
             overlap.append(_iou(a[3], b[3]))
     change, overlap = np.concatenate(change or [[]]), np.concatenate(overlap or [[]])
-    return Drift(float(change.mean()), float(1 - overlap.mean())) if change.size else Drift(0.0, 0.0)
+    if not change.size:
+        raise _blind(count)
+    return Drift(float(change.mean()), float(1 - overlap.mean()))
 
 
 def drift(fp32, qdq_model, feeds, target: str = "cpu") -> Drift:
     """Drift of a QDQ detector from its float model, both cut by `qdq.split_head`, on a few feeds.
 
     It ranks methods with a dozen pictures, where AP needs thousands: nothing is matched, suppressed or cut off at a
-    threshold, so a small change of the model is a small change here. Raises ValueError for a graph that is not cut.
+    threshold, so a small change of the model is a small change here. Feeds are read once, one at a time.
+    Raises ValueError for a graph that is not cut, and where the float model sees nothing.
     """
-    feeds = list(feeds)
-    return drift_from(look(fp32, feeds), qdq_model, feeds, target)
+    one, other = tee(feeds)
+    return drift_from(_looks(fp32, one), qdq_model, other, target)

@@ -50,6 +50,27 @@ def _tally(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return index + first, counts[index]
 
 
+def _by_feed(rows: np.ndarray) -> np.ndarray:
+    """Rows (feed, min, max) in order of feed, those of one feed joined."""
+    if not len(rows):
+        return rows
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    start = np.flatnonzero(np.diff(rows[:, 0], prepend=rows[0, 0] - 1))
+    low, high = np.minimum.reduceat(rows[:, 1], start), np.maximum.reduceat(rows[:, 2], start)
+    return np.stack([rows[start, 0], low, high], 1)
+
+
+def _together(parts: tuple[np.ndarray, ...], more: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Both, with parts joined until each is more than twice the next: log n parts, each row copied log n times."""
+    found = []
+    for part in (*parts, *more):
+        found.append(part)
+        while len(found) > 1 and len(found[-2]) <= 2 * len(found[-1]):
+            last, before = found.pop(), found.pop()
+            found.append(_by_feed(np.concatenate([before, last])))
+    return tuple(found)
+
+
 class Histogram:
     """Counts of a tensor's values over all feeds; order and batching never show, and `a + b` is exact.
 
@@ -71,7 +92,8 @@ class Histogram:
         if bins < 2:
             raise ValueError(f"a histogram needs at least 2 bins, not {bins}.")
         self.bins, self.n, self.min, self.max = bins, 0, math.inf, -math.inf
-        self._k, self._extremes = _FINEST, {}
+        self._k = _FINEST
+        self._extremes = ()  # arrays of rows (feed, min, max), never changed, so that sums may share them
         self._index, self._counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def update(self, x, name: str = "tensor", feed: int = 0) -> Histogram:
@@ -98,7 +120,8 @@ class Histogram:
             ends = np.floor(np.ldexp(np.array([*seen.values()]).ravel(), -k)).astype(np.int64)
             index = np.append(index, ends)
             counts = np.append(counts * weight, np.ones(ends.size, np.int64))
-        return self._adding(k, index, counts, seen)
+        rows = np.array([(feed, *ends) for feed, ends in seen.items()], np.float64)
+        return self._adding(k, index, counts, (_by_feed(rows),))
 
     def _adding(self, k: int, index, counts, seen) -> Histogram:
         """The sum of two sets of counts on the finest grid that holds both."""
@@ -111,13 +134,10 @@ class Histogram:
         start = np.flatnonzero(np.diff(index, prepend=index[:1] - 1))
         out._k, out._index = shared, index[start]
         out._counts = np.add.reduceat(counts, start) if start.size else counts
-        out._extremes = dict(self._extremes)
-        for feed, (a, b) in seen.items():
-            c, d = out._extremes.get(feed, (a, b))
-            out._extremes[feed] = (min(a, c), max(b, d))
+        out._extremes = _together(self._extremes, seen)
         out.n = int(out._counts.sum())
-        out.min = min((low for low, _ in out._extremes.values()), default=math.inf)
-        out.max = max((high for _, high in out._extremes.values()), default=-math.inf)
+        out.min = min([self.min, *(float(rows[:, 1].min()) for rows in seen)])
+        out.max = max([self.max, *(float(rows[:, 2].max()) for rows in seen)])
         return out
 
     def __add__(self, other: Histogram) -> Histogram:
@@ -179,7 +199,8 @@ class Histogram:
 
     @property
     def feeds(self) -> list[tuple[int, float, float]]:
-        return sorted((feed, low, high) for feed, (low, high) in self._extremes.items())
+        rows = _by_feed(np.concatenate([np.zeros((0, 3)), *self._extremes]))
+        return [(int(feed), low, high) for feed, low, high in rows.tolist()]
 
     @property
     def max_feed(self) -> int:
@@ -210,8 +231,8 @@ class Histogram:
         try:
             with np.load(path, allow_pickle=False) as file:
                 (bins, k), index, counts, feeds = (file[name] for name in ("grid", "index", "counts", "feeds"))
-                extremes = {int(feed): (low, high) for feed, low, high in feeds.tolist()}
-                return cls(int(bins))._adding(int(k), index, counts, extremes)
+                rows = (np.reshape(feeds, (-1, 3)).astype(np.float64),) if len(feeds) else ()
+                return cls(int(bins))._adding(int(k), index, counts, rows)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; `Histogram.save` writes one.") from None
         except (ValueError, KeyError, OSError, EOFError, BadZipFile, TypeError, AttributeError):

@@ -14,10 +14,10 @@ from .plot import BLUE, GREEN, GREY, ORANGE, RED, _figure, save
 
 
 def bought(steps: list[dict]) -> Figure:
-    """What each step of `repair.best` left of the drift, scores and boxes stacked.
+    """What each step of `repair.best` left of the drift, scores and boxes stacked; the least one is what it kept.
 
     >>> bought([{"step": "a", "score": 0.2, "box": 0.1}, {"step": "b", "score": 0.1, "box": 0.1}])._suptitle.get_text()
-    'The steps together leave 67 % of the drift'
+    'The best step leaves 67 % of the drift'
     """
     fig, ax = _figure(height=1.0 + 0.42 * len(steps))
     score, box = (np.array([s[k] for s in steps]) for k in ("score", "box"))
@@ -31,8 +31,8 @@ def bought(steps: list[dict]) -> Figure:
     ax.set_xlim(0, 1.12 * (score + box).max())
     ax.set_xlabel("drift from FP32 where it sees something, before any threshold")
     fig.legend(frameon=False, fontsize=9, loc="outside lower right", ncols=2)
-    left = (score[-1] + box[-1]) / (score[0] + box[0])
-    fig.suptitle(f"The steps together leave {100 * left:.0f} % of the drift", fontsize=11)
+    left = (score + box).min() / (score[0] + box[0])
+    fig.suptitle(f"The best step leaves {100 * left:.0f} % of the drift", fontsize=11)
     return fig
 
 

@@ -102,8 +102,11 @@ class Feeds:
     def __len__(self):
         return len(self.paths)
 
+    def __getitem__(self, index: int) -> dict:
+        return {self.name: letterbox(self.paths[index], self.size)[0]}
+
     def __iter__(self):
-        return ({self.name: letterbox(p, self.size)[0]} for p in self.paths)
+        return (self[i] for i in range(len(self)))
 
 
 def decode(outputs, size: int, conf: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
