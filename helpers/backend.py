@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 
 import onnxruntime as ort
 
@@ -22,6 +23,8 @@ QNN_OPTIONS = frozenset(
     "offload_graph_io_quantization op_packages profiling_file_path profiling_level qnn_context_priority "
     "qnn_saver_path rpc_control_latency skip_qnn_version_check soc_model vtcm_mb".split()
 )  # the names in onnxruntime-qnn 2.7.0
+
+_changing, _quiet = threading.Lock(), {"users": 0, "kept": -1}  # descriptor 1 is the whole process's
 
 
 @functools.cache
@@ -50,13 +53,25 @@ def qnn() -> tuple[ort.OrtEpDevice, dict[str, str]]:
 
 @contextlib.contextmanager
 def quiet_stdout():
-    """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout."""
-    sys.stdout.flush()
-    with open(os.devnull, "w") as null:
-        kept = os.dup(1)
-        os.dup2(null.fileno(), 1)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+    """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout.
+
+    Uses may nest and overlap in threads: the first turns descriptor 1 to nowhere, the last one out restores it.
+
+    >>> with quiet_stdout():
+    ...     _ = os.write(1, b"not seen")
+    """
+    with _changing:
+        if not _quiet["users"]:
+            sys.stdout.flush()
+            _quiet["kept"] = os.dup(1)
+            with open(os.devnull, "w") as null:
+                os.dup2(null.fileno(), 1)
+        _quiet["users"] += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _quiet["users"] -= 1
+            if not _quiet["users"]:
+                os.dup2(_quiet["kept"], 1)
+                os.close(_quiet["kept"])
