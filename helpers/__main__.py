@@ -16,6 +16,8 @@ import numpy as np
 
 from . import assets, calibrate, context, graph, page, plot, qdq, repair, session, vision
 
+TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
+
 
 def doctor(args) -> None:
     """Say what this machine has and what it lacks, with the remedy."""
@@ -35,13 +37,14 @@ def doctor(args) -> None:
     if "htp" not in session.targets():
         print("  target htp       not here; Linux x86_64 emulates it, Windows ARM64 has the NPU")
     for what, find in {
-        "model yolov8n": lambda: assets.model("yolov8n"),
-        "coco128": lambda: assets.images("coco128"),
+        "model yolov8n": lambda: assets.find("yolov8n"),
+        "coco128": lambda: assets.images("coco128")[0].parent,
     }.items():
         try:
             found = find()
-            print(f"  {what:<16} {found if isinstance(found, Path) else found[0].parent}")
-        except (FileNotFoundError, ImportError) as e:
+            note = " (a checkpoint, not loaded here; `quantize` turns it into ONNX)" * (found.suffix == ".pt")
+            print(f"  {what:<16} {found}{note}")
+        except FileNotFoundError as e:
             print(f"  {what:<16} {e}")
 
 
@@ -50,7 +53,7 @@ QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png
 
 def quantize(args) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
-    model, pictures = assets.model(args.model), assets.images(args.calibrate)
+    model, pictures = assets.model(args.model, args.trust_pickle), assets.images(args.calibrate)
     graph.refuse_overwrite([args.output / name for name in QUANTIZED], [model, *pictures])
     pictures = pictures[-args.limit :]
     graph.float_model(model)  # refuse before the long work
@@ -172,7 +175,7 @@ def compile_(args) -> None:
 
 def fetch(args) -> None:
     """Download yolov8n or coco128 into data/cache."""
-    print(assets.fetch(args.name))
+    print(assets.fetch(args.name, args.trust_pickle))
 
 
 def positive(text: str) -> int:
@@ -212,6 +215,8 @@ def main(argv=None) -> int:
             command.add_argument("-o", "--output", type=Path, help="the context to write (beside it, <name>_htp.onnx)")
         elif function is fetch:
             command.add_argument("name", help="yolov8n or coco128")
+        if function in (quantize, fetch):
+            command.add_argument("--trust-pickle", action="store_true", help=TRUST)
     args = parser.parse_args(argv)
     try:
         args.run(args)

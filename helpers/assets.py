@@ -6,13 +6,16 @@ import hashlib
 import http.client
 import importlib.util
 import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -21,8 +24,11 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 CACHE = DATA / "cache"
 VARIABLE = "INT8_ASSETS"  # a folder with yolov8n.pt and coco128/; set but empty, only data/ is used
 COCO128_URL = "https://github.com/lightly-ai/coco128_yolo/releases/download/v0.0.1/coco128_yolo.zip"
-# Over its 128 train2017 pictures, then their 128 label files, each in order of name.
-COCO128_SHA256 = "8709b14544b3420dd2d5b0c617c56398ef8ca060e4a0762af478f92385e49bf6"
+# Over name and content of its 128 train2017 pictures, then of their 128 label files, each in order of name.
+COCO128_SHA256 = "2612ee30205b61372e952ea0e60cdddded2c1620af45134db20b26e9911f0ca0"
+YOLOV8N_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0/yolov8n.pt"
+# SHA-256 of checkpoints that we know to hold weights alone: YOLOv8n rebuilt from its public INT8 export.
+KNOWN_PICKLES = {"77b5c548f1a745c4bfd260ecee0b038efe221f121fdca4c340b66d5e8509d2c4"}
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -31,12 +37,13 @@ def _folders() -> list[Path]:
     return [] if named == "" else [*([Path(named).expanduser()] if named else []), CACHE]
 
 
-def _digest(paths) -> str:
-    """SHA-256 over whole files in the given order."""
-    sha = hashlib.sha256()
-    for path in paths:
-        sha.update(Path(path).read_bytes())
-    return sha.hexdigest()
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    """SHA-256 over names and contents, in the order given."""
+    return hashlib.sha256(b"".join(name.encode() + content for name, content in files.items())).hexdigest()
 
 
 def _missing(name: str, what: str, serves: str) -> FileNotFoundError:
@@ -47,19 +54,18 @@ def _missing(name: str, what: str, serves: str) -> FileNotFoundError:
     )
 
 
-def model(name=None) -> Path:
-    """Path of an ONNX model: a path given, `yolov8n` where the user has it, or data/'s own (name None).
+class UntrustedPickle(ValueError):
+    """A checkpoint whose loading could run anything, and nobody has said that it may."""
 
-    Looked for in this order: the path itself, the folder named by INT8_ASSETS, data/cache. A `.pt` becomes
-    ONNX once (static 1×3×640×640, opset 17, simplified) and is kept in data/cache; that needs the `yolo` extra.
 
-    Raises FileNotFoundError that says how to get it, ImportError where the extra is missing.
+def find(name) -> Path:
+    """Path of the model that `model(name)` gives, without loading anything: a `.pt` itself where it is not ONNX yet.
 
-    >>> model().name
+    Raises FileNotFoundError that says how to get it.
+
+    >>> find(DATA / "scenes.onnx").name
     'scenes.onnx'
     """
-    if name is None:
-        return DATA / "scenes.onnx"
     path = Path(name)
     if not path.is_file():
         stem = path.stem if path.suffix in (".onnx", ".pt") else path.name
@@ -67,34 +73,63 @@ def model(name=None) -> Path:
         path = next((c for c in candidates if path.parent == Path(".") and c.is_file()), None)
         if path is None:
             raise _missing(name, "model", "data/scenes.onnx, `assets.model()`,")
-    return _export(path) if path.suffix == ".pt" else path
+    made = _made(path, _sha256(path)) if path.suffix == ".pt" else path
+    return made if made.is_file() else path
 
 
-def _ultralytics(code: str, *arguments, offline: bool) -> None:
-    """Run a line of Ultralytics in a process of its own: its import patches Pillow and NumPy's printing here."""
+def model(name=None, trust_pickle: bool = False) -> Path:
+    """Path of an ONNX model: a path given, `yolov8n` where the user has it, or data/'s own (name None).
+
+    Looked for in this order: the path itself, the folder named by INT8_ASSETS, data/cache. A `.pt` becomes
+    ONNX once (static 1×3×640×640, opset 17, simplified) and is kept in data/cache; that needs the `yolo` extra.
+    Loading a `.pt` runs whatever code its maker put in it: only known ones are, or any with `trust_pickle`.
+
+    Raises FileNotFoundError that says how to get it, UntrustedPickle, ImportError where the extra is missing.
+
+    >>> model().name
+    'scenes.onnx'
+    """
+    path = DATA / "scenes.onnx" if name is None else find(name)
+    return _export(path, trust_pickle) if path.suffix == ".pt" else path
+
+
+def _made(checkpoint: Path, digest: str) -> Path:
+    return CACHE / f"{checkpoint.stem}-{digest[:8]}.onnx"
+
+
+def _export(checkpoint: Path, trust_pickle: bool) -> Path:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:  # Ultralytics writes beside the checkpoint
+        copy = Path(shutil.copyfile(checkpoint, Path(work) / checkpoint.name))
+        digest = _sha256(copy)  # of what is loaded, not of a file that may change meanwhile
+        if digest not in KNOWN_PICKLES and not trust_pickle:
+            raise UntrustedPickle(
+                f"{checkpoint}: not loaded, for a .pt is a pickle, which runs whatever code its maker put in it, and "
+                f"its SHA-256 {digest} is none that we know; if you trust where it came from, add `--trust-pickle` "
+                "(Python: `assets.model(…, trust_pickle=True)`), or give an .onnx, which holds no code."
+            )
+        _ultralytics(copy)
+        made = _made(checkpoint, digest)
+        os.replace(copy.with_suffix(".onnx"), made)
+    return made
+
+
+def _ultralytics(checkpoint: Path) -> None:
+    """Export beside the checkpoint, in a process of its own: the import patches Pillow and NumPy's printing here."""
     if importlib.util.find_spec("ultralytics") is None:
         raise ImportError(
-            f"{Path(arguments[0]).name}: this needs the extra, so put `uv run --extra yolo` before the command; "
+            f"{checkpoint.name}: this needs the extra, so put `uv run --extra yolo` before the command; "
             "meanwhile data/scenes.onnx, `assets.model()`, serves."
         )
-    quiet = {"YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"} | ({"YOLO_OFFLINE": "true"} if offline else {})
-    command = [sys.executable, "-c", f"import sys; from ultralytics import YOLO; {code}", *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
+    quiet = {"YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+    export = "format='onnx', imgsz=640, opset=17, simplify=True, dynamic=False, batch=1"
+    code = f"import sys; from ultralytics import YOLO; YOLO(sys.argv[1]).export({export})"
+    own = {"YOLO_CONFIG_DIR": str(checkpoint.parent)}  # else it keeps settings in the user's home
+    command = [sys.executable, "-c", code, str(checkpoint)]
+    done = subprocess.run(command, env=os.environ | quiet | own, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ValueError(f"{Path(arguments[0]).name}: Ultralytics cannot use it ({reason}).")
-
-
-def _export(checkpoint: Path) -> Path:
-    cached = CACHE / f"{checkpoint.stem}-{_digest([checkpoint])[:8]}.onnx"
-    if not cached.is_file():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:  # Ultralytics writes beside the checkpoint
-            copy = Path(shutil.copyfile(checkpoint, Path(work) / checkpoint.name))
-            export = "format='onnx', imgsz=640, opset=17, simplify=True, dynamic=False, batch=1"
-            _ultralytics(f"YOLO(sys.argv[1]).export({export})", copy, offline=True)
-            os.replace(copy.with_suffix(".onnx"), cached)
-    return cached
+        raise ValueError(f"{checkpoint.name}: Ultralytics cannot use it ({reason}).")
 
 
 def images(name=None) -> list[Path]:
@@ -137,16 +172,18 @@ def course() -> tuple[Path, list[Path], list[Path]]:
     """
     try:
         real, pictures = model("yolov8n"), images("coco128")
-    except (FileNotFoundError, ImportError):
+    except (FileNotFoundError, ImportError, UntrustedPickle):
         return model(), images("calibration"), images("validation")
     return real, pictures[64:], pictures[:64]
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, trust_pickle: bool = False) -> Path:
     """Download `yolov8n` or `coco128` into data/cache: progress bar, resume, checksum; a failure leaves nothing.
 
-    The weights come through the `yolo` extra (ultralytics), the pictures by URL; their SHA-256 is compared.
-    Raises ValueError (unknown name, wrong checksum), ConnectionError (no network), ImportError (no extra).
+    The pictures' SHA-256 is compared before one is written. The weights become ONNX as in `model`: a `.pt` with an
+    unknown SHA-256 is kept, but not loaded without `trust_pickle`.
+    Raises ValueError (unknown name, wrong checksum), UntrustedPickle, ConnectionError (no network), ImportError (no
+    extra).
 
     >>> fetch("imagenet")
     Traceback (most recent call last):
@@ -155,18 +192,17 @@ def fetch(name: str) -> Path:
     if name not in ("yolov8n", "coco128"):
         raise ValueError(f"'{name}' cannot be fetched; choose yolov8n or coco128.")
     CACHE.mkdir(parents=True, exist_ok=True)
-    return _fetch_yolov8n(CACHE / "yolov8n.pt") if name == "yolov8n" else _fetch_coco128(CACHE / "coco128")
+    return _fetch_yolov8n(CACHE / "yolov8n.pt", trust_pickle) if name == "yolov8n" else _fetch_coco128(CACHE / name)
 
 
-def _fetch_yolov8n(target: Path) -> Path:
+def _fetch_yolov8n(target: Path, trust_pickle: bool) -> Path:
     if not target.is_file():
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            try:  # Ultralytics downloads what is not there, and loading it proves it whole
-                _ultralytics("YOLO(sys.argv[1])", Path(work) / target.name, offline=False)
-            except ValueError as e:
-                raise ConnectionError(f"not downloaded; nothing was kept: {e}") from None
-            os.replace(Path(work) / target.name, target)
-    return _export(target)
+        came = download(YOLOV8N_URL, target.with_suffix(".download"))
+        if not zipfile.is_zipfile(came):  # which a checkpoint is, and a page that says sorry is not
+            came.unlink()
+            raise ValueError(f"{YOLOV8N_URL}: what came is not a checkpoint; nothing was kept.")
+        os.replace(came, target)
+    return model(target, trust_pickle)
 
 
 def _fetch_coco128(target: Path) -> Path:
@@ -174,18 +210,46 @@ def _fetch_coco128(target: Path) -> Path:
         return target
     archive = download(COCO128_URL, CACHE / "coco128.zip")
     try:
-        with tempfile.TemporaryDirectory(dir=CACHE) as work, zipfile.ZipFile(archive) as z:
-            members = [m for m in z.namelist() if "/train2017/" in m and not m.endswith("/")]
-            z.extractall(work, members)
-            found = sorted(Path(work).rglob("*.jpg")) + sorted(Path(work).rglob("*.txt"))
-            if _digest(found) != COCO128_SHA256:
-                raise ValueError(f"{COCO128_URL}: not the COCO128 we know (SHA-256 differs); nothing was kept.")
-            os.replace(found[0].parents[2], target)
-    except zipfile.BadZipFile:
-        raise ValueError(f"{COCO128_URL}: what came is not a whole zip archive; nothing was kept.") from None
+        files = _checked(archive)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError):
+        raise _refused("is not a whole zip archive") from None
     finally:
         archive.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+        for name, content in files.items():
+            path = Path(work) / "coco128" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        os.replace(Path(work) / "coco128", target)
     return target
+
+
+def _refused(why: str) -> ValueError:
+    return ValueError(f"{COCO128_URL}: what came {why}; nothing was kept.")
+
+
+def _checked(archive: Path) -> dict[str, bytes]:
+    """{images/train2017/…jpg, labels/train2017/…txt: content} of an archive that is COCO128, nothing written yet.
+
+    Raises ValueError where a name leads out of the folder, is a link or comes twice, where it is too much, or where
+    names or contents are not those of COCO128.
+    """
+    found = {}
+    with zipfile.ZipFile(archive) as z:
+        for m in z.infolist():
+            if re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|:", m.filename) or stat.S_ISLNK(m.external_attr >> 16):
+                raise _refused(f"holds {m.filename!r}, which leads out of its folder")
+            kept = re.fullmatch(
+                r"(?:[^/]+/)?((images/train2017/[\w-]+\.jpg)|(labels/train2017/[\w-]+\.txt))", m.filename
+            )
+            if kept and found.setdefault(kept[1], m) is not m:
+                raise _refused(f"holds '{kept[1]}' twice")
+        if len(found) > 256 or sum(m.file_size for m in found.values()) > 64e6:  # bytes; COCO128 has 22 MB
+            raise _refused("holds more than COCO128's 256 files or 64 MB")
+        files = {name: z.read(found[name]) for name in sorted(found)}
+    if _digest(files) != COCO128_SHA256:
+        raise _refused("is not the COCO128 we know (SHA-256 differs)")
+    return files
 
 
 def download(url: str, target: Path, tries: int = 3) -> Path:
@@ -215,7 +279,8 @@ def _append(url: str, part: Path) -> None:
     with urllib.request.urlopen(request, timeout=30) as reply:
         have = have if reply.status == 206 else 0
         size = have + int(reply.headers.get("Content-Length", 0))
-        bar = tqdm(total=size or None, initial=have, unit="B", unit_scale=True, desc=part.stem)
+        bar = tqdm(total=size or None, initial=have, unit="B", unit_scale=True)
+        bar.set_description(part.stem)
         with bar, open(part, "ab" if have else "wb") as out:
             while block := reply.read(1 << 16):
                 out.write(block)

@@ -174,7 +174,9 @@ def _on_htp(fp32, path):
 def _each(feeds, what: str):
     """The feeds behind a progress bar; raises ValueError where there is none."""
     feed = None
-    for feed in tqdm(feeds, desc=what, unit="feed", total=operator.length_hint(feeds, 0) or None, leave=False):
+    bar = tqdm(feeds, unit="feed", total=operator.length_hint(feeds, 0) or None, leave=False)
+    bar.set_description(what)
+    for feed in bar:
         yield feed
     if feed is None:
         raise ValueError("there are no feeds: give at least one {input name: array}; a used-up generator has none.")

@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,8 @@ def refuse_another(options: dict) -> None:
             f"{wanted}, or use another process."
         )
 
+_changing, _quiet = threading.Lock(), {"users": 0, "kept": -1}  # descriptor 1 is the whole process's
+
 
 @functools.cache
 def qnn() -> tuple[ort.OrtEpDevice, dict[str, str]]:
@@ -177,13 +180,25 @@ def qnn() -> tuple[ort.OrtEpDevice, dict[str, str]]:
 
 @contextlib.contextmanager
 def quiet_stdout():
-    """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout."""
-    sys.stdout.flush()
-    with open(os.devnull, "w") as null:
-        kept = os.dup(1)
-        os.dup2(null.fileno(), 1)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+    """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout.
+
+    Uses may nest and overlap in threads: the first turns descriptor 1 to nowhere, the last one out restores it.
+
+    >>> with quiet_stdout():
+    ...     _ = os.write(1, b"not seen")
+    """
+    with _changing:
+        if not _quiet["users"]:
+            sys.stdout.flush()
+            _quiet["kept"] = os.dup(1)
+            with open(os.devnull, "w") as null:
+                os.dup2(null.fileno(), 1)
+        _quiet["users"] += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _quiet["users"] -= 1
+            if not _quiet["users"]:
+                os.dup2(_quiet["kept"], 1)
+                os.close(_quiet["kept"])

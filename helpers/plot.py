@@ -15,6 +15,8 @@ from .affine import choose_qparams, fake_quantize, qrange
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666",
 )  # fmt: skip
+# Names that come from files, for `$` may stand in them, and Matplotlib would set a formula or fail.
+LITERAL = {"parse_math": False}
 
 
 def _figure(rows: int = 1, cols: int = 1, height: float = 3.6, **kw):
@@ -41,14 +43,24 @@ def detections(picture, results: dict, names: dict, conf: float = 0.25) -> Figur
     for ax, (title, (xyxy, scores, classes)) in zip(axes[0], shown.items(), strict=True):
         ax.imshow(image)
         ax.set_axis_off()
-        ax.set_title(f"{title}: {len(xyxy)} boxes", fontsize=10)
+        ax.set_title(f"{title}: {len(xyxy)} boxes", fontsize=10, **LITERAL)
         for (x0, y0, x1, y1), score, c in zip(xyxy, scores, classes, strict=True):
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=ORANGE, lw=1.5, path_effects=halo))
             text = f"{names.get(int(c), c)} {score:.2f}"
-            ax.text(x0, max(y0 - 3, 8), text, color="white", fontsize=8, va="bottom", clip_on=True, path_effects=halo)
+            ax.text(
+                x0,
+                max(y0 - 3, 8),
+                text,
+                color="white",
+                fontsize=8,
+                va="bottom",
+                clip_on=True,
+                path_effects=halo,
+                **LITERAL,
+            )
     first, last = next(iter(shown)), next(reversed(shown))
     found = len(vision.match(shown[first], shown[last]))
-    fig.suptitle(f"{last} finds {found} of the {len(shown[first][0])} boxes of {first}", fontsize=11)
+    fig.suptitle(f"{last} finds {found} of the {len(shown[first][0])} boxes of {first}", fontsize=11, **LITERAL)
     return fig
 
 
@@ -247,7 +259,9 @@ def channels(weight: np.ndarray, name: str) -> Figure:
     ax.axhline(step, color=RED, lw=2, label=f"one shared step: {step:.3g}")
     ax.legend(loc="upper right", frameon=False)
     ax.set(yscale="log", xlabel="output channel, largest first", ylabel="largest |weight|")
-    ax.set_title(f"The smallest channel of {name} is left with {int(top[-1] / step)} of 127 steps", fontsize=11)
+    ax.set_title(
+        f"The smallest channel of {name} is left with {int(top[-1] / step)} of 127 steps", fontsize=11, **LITERAL
+    )
     return fig
 
 
@@ -276,7 +290,7 @@ def pipeline(stages: dict[str, str], title: str) -> Figure:
     for k, (what, number) in enumerate(stages.items()):
         _box(ax, k, 0, number, "#cce3f0" if k < len(stages) - 1 else "#fbe6bf", 0.84)
         ax.text(k, -0.42, what, fontsize=9, ha="center", va="top", color=GREY)
-    ax.set_title(title, fontsize=11)
+    ax.set_title(title, fontsize=11, **LITERAL)
     return fig
 
 
@@ -335,13 +349,13 @@ def depth(rows: dict[str, dict[str, float]], title: str) -> Figure:
         ax.bar([order[t] for t in seen], seen.values(), 1.0, color=BLUE)
         ax.bar(order[worst], seen[worst], 2.5, color=RED)
         text = f"worst: {worst.strip('/').removesuffix('_output_0')}, {seen[worst]:.1f} dB"
-        ax.text(0.995, 0.97, text, color=RED, fontsize=9, ha="right", va="top", transform=ax.transAxes)
-        ax.set_title(f"{name}: median {np.median(list(seen.values())):.1f} dB", fontsize=10, loc="left")
+        ax.text(0.995, 0.97, text, color=RED, fontsize=9, ha="right", va="top", transform=ax.transAxes, **LITERAL)
+        ax.set_title(f"{name}: median {np.median(list(seen.values())):.1f} dB", fontsize=10, loc="left", **LITERAL)
         ax.set_ylabel("SQNR, dB")
         ax.grid(alpha=0.25, axis="y")
     axes[0, 0].set_ylim(0, 1.25 * max(v for r in rows.values() for v in r.values() if np.isfinite(v)))
     axes[-1, 0].set_xlabel("quantized activation, in the order of the graph")
-    fig.suptitle(title, fontsize=11)
+    fig.suptitle(title, fontsize=11, **LITERAL)
     return fig
 
 
@@ -379,7 +393,8 @@ def overlay(picture, reference, test, names: dict, conf: float = 0.25) -> Figure
             effects = halo if style == "-" else None
             box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=2, ls=style, path_effects=effects)
             ax.add_patch(box)
-            name, write = names.get(int(classes[k]), classes[k]), {"fontsize": 8, "clip_on": True, "path_effects": halo}
+            name = names.get(int(classes[k]), classes[k])
+            write = {"fontsize": 8, "clip_on": True, "path_effects": halo} | LITERAL
             if x0 > 0.7 * image.width:  # or the picture's edge would cut the text
                 x0, write = x1, write | {"ha": "right"}
             if k not in partner:

@@ -86,7 +86,8 @@ def page(bench: Bench, target: str = "cpu") -> Figure:
     fig = Figure(figsize=(8, 10.5), layout="constrained")
     top, middle, bottom, text = fig.subfigures(4, 1, height_ratios=[4, 1.9, 2.2, 2.6])
     fig.suptitle(
-        f"{bench.model.name} (SHA-256 {bench.sha256[:8]}…) in 8 bits, judged on {len(bench.pictures)} pictures"
+        f"{bench.model.name} (SHA-256 {bench.sha256[:8]}…) in 8 bits, judged on {len(bench.pictures)} pictures",
+        **plot.LITERAL,
     )
     ax = top.add_subplot()
     ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, bench.busiest, target))))))
@@ -99,7 +100,7 @@ def page(bench: Bench, target: str = "cpu") -> Figure:
     shown = changed[:10] + [f"… and {len(changed) - 10} more"] * (len(changed) > 10) or ["nothing"]
     for x, title, lines in ((0.02, "Changed", "\n".join(shown)), (0.55, "Lowest SQNR now", _worst(bench, 10))):
         text.text(x, 0.95, title, va="top", weight="bold", fontsize=10)
-        text.text(x, 0.85, lines, va="top", fontsize=7, family="monospace")
+        text.text(x, 0.85, lines, va="top", fontsize=7, family="monospace", **plot.LITERAL)
     return fig
 
 
@@ -113,7 +114,7 @@ def still(bench: Bench) -> Figure:
     right.suptitle("Which tensor's range would you drag?", fontsize=11)
     upper, lower = right.subfigures(2, 1, height_ratios=[1.2, 1])
     _map(upper.add_subplot(), bench, None)
-    lower.text(0.05, 0.95, _worst(bench, 8), va="top", fontsize=8, family="monospace")
+    lower.text(0.05, 0.95, _worst(bench, 8), va="top", fontsize=8, family="monospace", **plot.LITERAL)
     return fig
 
 

@@ -202,7 +202,8 @@ def evaluate(path, pictures, target: str = "cpu", executor=None, **options) -> d
     pictures at a time; they must reach the model and the pictures by the same paths. The result is the same.
     """
     truths, detector = [labels(p) for p in pictures], Detector(path, target, **options)
-    with tqdm(total=len(truths), desc=f"{detector.path.stem} on {target}", unit="picture", leave=False) as bar:
+    with tqdm(total=len(truths), unit="picture", leave=False) as bar:
+        bar.set_description(f"{detector.path.stem} on {target}")  # escaped; a `desc=` goes into the page as raw HTML
         found = []
         if executor is None:
             parts = ([detector.detect(p, conf=0.001)] for p in pictures)

@@ -1,13 +1,19 @@
 """Where models and pictures are looked for, and how a download fails, resumes and is checked."""
 
+import hashlib
 import http.server
 import io
+import os
+import pickle
+import stat
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from helpers import assets, qdq
+from helpers.__main__ import main
 
 
 @pytest.fixture
@@ -56,7 +62,79 @@ def test_a_checkpoint_without_the_extra_says_so(cache, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ultralytics", None)
     (tmp_path / "mine.pt").write_bytes(b"weights")
     with pytest.raises(ImportError, match=r"mine\.pt: .*--extra yolo"):
-        assets.model(tmp_path / "mine.pt")
+        assets.model(tmp_path / "mine.pt", trust_pickle=True)
+
+
+class Bomb:
+    """Unpickled, it makes a folder: what a hostile checkpoint could do, harmlessly."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def bomb(cache, tmp_path):
+    """The mark that a hostile yolov8n.pt in data/cache leaves where it is loaded, in both of PyTorch's formats."""
+    cache.mkdir()
+    mark, data = tmp_path / "ran", pickle.dumps(Bomb(tmp_path / "ran"))
+    with zipfile.ZipFile(cache / "yolov8n.pt", "w") as z:
+        z.writestr("archive/data.pkl", data)
+        z.writestr("archive/version", b"3")
+        z.writestr("archive/byteorder", b"little")
+    (cache / "old.pt").write_bytes(data)
+    return mark
+
+
+def test_a_checkpoint_that_nobody_trusts_is_never_loaded(bomb, cache, capsys, tmp_path):
+    for name in ("yolov8n", "old", cache / "old.pt"):
+        with pytest.raises(assets.UntrustedPickle) as caught:
+            assets.model(name)
+        assert assets.find(name).suffix == ".pt"
+    text, digest = str(caught.value), hashlib.sha256((cache / "old.pt").read_bytes()).hexdigest()
+    assert "old.pt" in text and digest in text and "runs whatever code" in text and "--trust-pickle" in text
+    assert assets.course()[0] == assets.model()
+    assert main(["doctor"]) == 0
+    assert "yolov8n.pt (a checkpoint, not loaded here" in capsys.readouterr().out
+    assert main(["quantize", "yolov8n", "-o", str(tmp_path / "out")]) == 2
+    assert "--trust-pickle" in capsys.readouterr().err
+    assert not bomb.exists() and sorted(p.name for p in cache.iterdir()) == ["old.pt", "yolov8n.pt"]
+
+
+def test_a_checkpoint_that_is_trusted_is_loaded(bomb, cache):
+    pytest.importorskip("ultralytics")
+    with pytest.raises(ValueError, match=r"yolov8n\.pt: Ultralytics cannot use it"):
+        assets.model("yolov8n", trust_pickle=True)
+    assert bomb.exists(), "else the test above proves nothing"
+    assert sorted(p.name for p in cache.iterdir()) == ["old.pt", "yolov8n.pt"]
+
+
+def test_the_onnx_of_a_checkpoint_serves_without_loading_it(bomb, cache):
+    digest = hashlib.sha256((cache / "yolov8n.pt").read_bytes()).hexdigest()
+    made = cache / f"yolov8n-{digest[:8]}.onnx"
+    made.write_bytes(b"made before")
+    assert assets.model("yolov8n") == assets.find("yolov8n") == made and not bomb.exists()
+
+
+def test_a_fetched_checkpoint_is_kept_but_not_loaded_unless_it_is_known_or_trusted(url, bomb, cache, monkeypatch):
+    monkeypatch.setattr(assets, "YOLOV8N_URL", url)
+    Server.body = (cache / "yolov8n.pt").read_bytes()
+    (cache / "yolov8n.pt").unlink()
+    for _ in range(2):
+        with pytest.raises(assets.UntrustedPickle, match=r"cache/yolov8n\.pt|cache\\yolov8n\.pt"):
+            assets.fetch("yolov8n")
+    assert len(Server.ranges) == 1 and not bomb.exists()
+    asked = []
+    monkeypatch.setattr(assets, "_ultralytics", lambda copy: asked.append(copy.with_suffix(".onnx").write_text("net")))
+    assert main(["fetch", "yolov8n", "--trust-pickle"]) == 0 and len(asked) == 1
+    assert assets.model("yolov8n").read_text() == "net"
+    (cache / "yolov8n.pt").unlink()
+    Server.body = b"<html>Sorry</html>"
+    with pytest.raises(ValueError, match="not a checkpoint; nothing was kept"):
+        assets.fetch("yolov8n")
+    assert sorted(p.suffix for p in cache.iterdir()) == [".onnx", ".pt"]  # old.pt and what was made
 
 
 def test_the_real_checkpoint_becomes_onnx_once():
@@ -97,7 +175,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def url():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     Server.body, Server.breaks, Server.ranges = bytes(range(256)) * 500, 0, []
     yield f"http://127.0.0.1:{server.server_port}/file"
     server.shutdown()
@@ -139,6 +217,14 @@ def coco_zip(pictures):
     return file.getvalue()
 
 
+def the_zip_is_right(monkeypatch, pictures):
+    """Make the archive of `coco_zip` the one that is known."""
+    names = [f"images/train2017/{n}.jpg" for n in sorted(pictures)]
+    files = dict(zip(names, (pictures[n] for n in sorted(pictures)), strict=True))
+    files |= {f"labels/train2017/{n}.txt": b"0 0.5 0.5 1 1" for n in sorted(pictures)}
+    monkeypatch.setattr(assets, "COCO128_SHA256", assets._digest(files))
+
+
 def test_fetch_keeps_what_has_the_right_checksum_and_nothing_else(url, cache, monkeypatch):
     monkeypatch.setattr(assets, "COCO128_URL", url)
     Server.body = coco_zip({"a": b"picture"})
@@ -149,13 +235,55 @@ def test_fetch_keeps_what_has_the_right_checksum_and_nothing_else(url, cache, mo
     with pytest.raises(ValueError, match="not a whole zip archive"):
         assets.fetch("coco128")
     assert not list(cache.iterdir())
-    Server.body = coco_zip({"a": b"picture"})
-    right = __import__("hashlib").sha256(b"picture" + b"0 0.5 0.5 1 1").hexdigest()
-    monkeypatch.setattr(assets, "COCO128_SHA256", right)
+    Server.body = coco_zip({"b": b"more", "a": b"picture"})
+    the_zip_is_right(monkeypatch, {"a": b"picture", "b": b"more"})
     assert assets.fetch("coco128") == cache / "coco128"
-    assert [p.name for p in assets.images("coco128")] == ["a.jpg"]
+    assert [p.name for p in assets.images("coco128")] == ["a.jpg", "b.jpg"]
+    assert not list((cache / "coco128").rglob("*val2017*"))
     asked = len(Server.ranges)
     assert assets.fetch("coco128") == cache / "coco128" and len(Server.ranges) == asked  # nothing is fetched twice
+
+
+def link(name):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "content", "why"),
+    [
+        ("../evil.jpg", b"x", "leads out"),
+        ("coco128_yolo/images/train2017/../../../../evil.jpg", b"x", "leads out"),
+        ("..\\evil.jpg", b"x", "leads out"),
+        ("/tmp/evil.jpg", b"x", "leads out"),
+        ("C:/evil.jpg", b"x", "leads out"),
+        (link("coco128_yolo/images/train2017/l.jpg"), b"/etc/passwd", "leads out"),
+        ("other/images/train2017/a.jpg", b"x", "twice"),
+        ("coco128_yolo/images/train2017/b.jpg", b"x", "SHA-256 differs"),
+        ("coco128_yolo/images/train2017/b.jpg", bytes(70_000_000), "64 MB"),
+    ],
+    ids=["up", "up again", "up on Windows", "absolute", "drive", "link", "twice", "one more", "bomb"],
+)
+def test_an_evil_archive_is_refused_before_anything_is_written(url, cache, monkeypatch, entry, content, why):
+    monkeypatch.setattr(assets, "COCO128_URL", url)
+    the_zip_is_right(monkeypatch, {"a": b"picture"})
+    file = io.BytesIO(coco_zip({"a": b"picture"}))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as z:
+        z.writestr(entry, content)
+    Server.body = file.getvalue()
+    monkeypatch.setattr(Path, "write_bytes", None)
+    with pytest.raises(ValueError, match=f"{why}.*; nothing was kept"):
+        assets.fetch("coco128")
+    assert not list(cache.iterdir()) and not list(cache.parent.glob("*.jpg"))
+
+
+def test_the_checksum_includes_the_names(url, cache, monkeypatch):
+    monkeypatch.setattr(assets, "COCO128_URL", url)
+    the_zip_is_right(monkeypatch, {"a": b"picture"})
+    Server.body = coco_zip({"b": b"picture"})
+    with pytest.raises(ValueError, match="SHA-256 differs"):
+        assets.fetch("coco128")
 
 
 def test_the_checksum_is_that_of_the_real_coco128():
@@ -163,5 +291,6 @@ def test_the_checksum_is_that_of_the_real_coco128():
         pictures = assets.images("coco128")
     except FileNotFoundError as e:
         pytest.skip(str(e))
-    labels = sorted(pictures[0].parents[2].rglob("*.txt"))
-    assert assets._digest([*pictures, *labels]) == assets.COCO128_SHA256
+    root = pictures[0].parents[2]
+    files = [*pictures, *sorted(root.rglob("*.txt"))]
+    assert assets._digest({f.relative_to(root).as_posix(): f.read_bytes() for f in files}) == assets.COCO128_SHA256

@@ -26,6 +26,17 @@ ui = widgets.workbench(assets.model(), assets.images("validation")[:3], assets.i
 ui
 """
 
+MARKUP = """<img src=x onerror="window.hacked=1">.onnx"""
+EVIL = f"""
+import shutil
+from helpers import assets, plot, report, vision, widgets, workbench
+evil, few = shutil.copy(assets.model(), {MARKUP!r}), assets.images("validation")[:2]
+vision.evaluate(evil, few)
+box = widgets.compare({{evil: vision.Detector(evil)}}, few)
+ui = workbench.workbench(evil, few, few)
+ui.wait(), ui._failed(ValueError(evil)), plot.depth({{evil: {{evil: 1.0}}}}, evil)
+"""
+
 
 @pytest.fixture(scope="module")
 def chromium():
@@ -54,6 +65,7 @@ def opened(chromium, tmp_path_factory):
         BENCH,
         "ui.wait(), ui.tensor.value, ui.tune.rmax, ui.bench.live.ranges[ui.tensor.value][1]",
     )
+    harness.write(folder, "evil.ipynb", EVIL, "ui", "box", "ui.said.value")
     with harness.lab(folder) as address:
         books = []
 
@@ -299,3 +311,14 @@ def test_workbench_writes_a_model_that_runs(bench, tmp_path):
     outputs = loaded.run(None, {one.name: np.zeros(one.shape, np.float32)})
     assert len(outputs) == 6 and all(np.isfinite(o).all() for o in outputs)
     assert bench.problems == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no such file name")
+def test_a_model_named_with_markup_runs_no_script(opened):
+    book = opened("evil.ipynb")
+    book.run_all()
+    book.page.wait_for_selector(".wb-picture img")
+    book.page.wait_for_timeout(500)
+    assert book.page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
+    assert book.page.locator("img[src=x]").count() == 0 and book.page.evaluate("window.hacked") is None
+    assert "&lt;img src=x" in book.page.locator(".jp-CodeCell").last.inner_text(), "the name was there, escaped"
