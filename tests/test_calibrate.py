@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from helpers.affine import choose_qparams, qrange
+from helpers.affine import choose_qparams
 from helpers.calibrate import Histogram, entropy, expected_error, minmax, moving_average, mse, observe, percentile
 from helpers.error import split_error
 
@@ -239,70 +239,11 @@ def test_mse_finds_what_a_dense_search_finds(kind, dtype):
     assert found < errors[0] * (0.9 if dtype == "int4" and kind != "stuck" else 1.0001)
 
 
-def entropy_by_the_book(h, dtype):
-    """Migacz's loop, window by window and bin by bin: {range: KL}."""
-    h = h + Histogram(h.bins).update([0.0])
-    qmin, qmax = qrange(dtype)
-    k, index, counts = h.occupied
-    c = np.zeros(index[-1] - index[0] + 1)
-    c[index - index[0]] = counts
-    levels, c, edges = qmax - qmin + 1, c.tolist(), np.ldexp(np.arange(index[0], index[-1] + 2.0), k)
-    zero = -int(index[0])
-    a, b, found = 0, len(c), []
-    while True:
-        if c[a] and c[b - 1] and b - a > 1:
-            p = np.array(c[a:b], float)
-            p[0] += sum(c[:a])
-            p[-1] += sum(c[b:])
-            p /= p.sum()
-            q, n = np.zeros(b - a), min(levels, b - a)
-            for level in range(n):
-                members = [i for i in range(level * (b - a) // n, (level + 1) * (b - a) // n) if c[a + i]]
-                for i in members:
-                    q[i] = sum(c[a + j] for j in members) / len(members)
-            q /= q.sum()
-            kl = sum(p[i] * math.log(p[i] / q[i]) for i in range(b - a) if p[i])
-            found.append((kl, a, b))
-        if b - a <= levels and c[a] and c[b - 1]:
-            break
-        if b - 1 > zero and (a == zero or c[b - 1] <= c[a]):
-            b -= 1
-        else:
-            a += 1
-    return {(max(edges[a], h.min), min(edges[b], h.max)): kl for kl, a, b in found}
-
-
-@pytest.mark.parametrize("kind", ["conv", "relu", "silu", "stuck"])
-@pytest.mark.parametrize("seed", range(3))
-def test_entropy_is_the_paper_s_loop(kind, seed):
-    h = histogram(samples(kind, 3000, seed), 64)
-    divergence = entropy_by_the_book(h, "uint4")
-    assert entropy(h, "uint4") == min(divergence, key=divergence.get)
-
-
-@pytest.mark.parametrize("kind", ["relu", "silu"])
-def test_entropy_at_8_bits_finds_nearly_the_best_of_the_paper_s_windows(kind):
-    """Of many windows entropy tries every n-th, and then those around the best."""
-    h = histogram(samples(kind, 20_000), 700)
-    divergence = entropy_by_the_book(h, "uint8")
-    best, most = min(divergence.values()), max(divergence.values())
-    assert divergence[entropy(h)] < best + 0.05 * (most - best)
-
-
-def test_entropy_cuts_the_tail_of_one_sided_data_and_gives_way_at_16_bits():
-    x = np.random.default_rng(0).exponential(1, 200_000)
-    h = histogram(x)
-    assert entropy(h)[0] == pytest.approx(0, abs=1e-3) and 0.3 * h.max < entropy(h)[1] < h.max
-    assert entropy(h, "uint16") == entropy(h, "int16") == minmax(h)
-    few = histogram([3, 4, 5])
-    assert entropy(few) == (0, 5), "zero is on every grid"
-
-
 def test_a_stuck_neuron_ruins_minmax_and_mse_heeds_it_as_far_as_it_is_one_in_n():
     n = 3_000_000
     h = histogram(np.append(samples("conv", n), 1000))
-    steps = {m.__name__: choose_qparams(*m(h)).scale for m in (minmax, percentile, entropy)}
-    assert steps["minmax"] > 3.9 and steps["percentile"] < 0.2 and steps["entropy"] < 0.2
+    steps = {m.__name__: choose_qparams(*m(h)).scale for m in (minmax, percentile)}
+    assert steps["minmax"] > 3.9 and steps["percentile"] < 0.2
     # The least of (1000 − T)²/n + T²/(12·255²), the one value's clipping against everyone's rounding.
     assert mse(h)[1] == pytest.approx(1000 * 12 * 255**2 / (n + 12 * 255**2), rel=0.03)
     assert mse(h, "uint4")[1] < 10
