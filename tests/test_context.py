@@ -150,19 +150,32 @@ def test_a_float_model_is_not_compiled(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["float.onnx"]
 
 
+READ, FOREIGN = "is read here and would be written over", "exists and is no"
+
+
 @pytest.mark.parametrize(
-    "name", ["net.onnx", "./sub/../net.onnx", "link.onnx", "ranges.onnx", "report.onnx", "fp32.onnx"]
+    ("name", "why"),
+    {
+        "net": READ,
+        "./sub/../net": READ,
+        "link": READ,
+        "ranges": READ,
+        "report": FOREIGN,
+        "fp32": FOREIGN,
+        "w": FOREIGN,
+    }.items(),
 )
-def test_compile_writes_over_nothing_that_is_not_a_context(net, tmp_path, capsys, name):
+def test_compile_writes_over_nothing_that_is_not_a_context(net, tmp_path, capsys, name, why):
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.onnx").symlink_to(net)
     (tmp_path / "ranges.json").write_text('{"method": "minmax", "calibrated_on": []}')
     (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "w_qnn.bin").write_bytes(b"weights")
     save(FLOAT, tmp_path / "fp32.onnx")
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()}
-    assert main(["compile", str(net), "-o", f"{tmp_path}/{name}"]) == 2
+    assert main(["compile", str(net), "-o", f"{tmp_path}/{name}.onnx"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and ("is read here" in error or "exists and is no" in error)
+    assert error.startswith("error: ") and error.count("\n") == 1 and why in error
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
 
 
