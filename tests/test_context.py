@@ -196,3 +196,19 @@ def test_what_is_read_is_known_through_links_and_other_spellings(tmp_path):
     for name in ("a.onnx", "b.onnx", "../" + tmp_path.name + "/a.onnx"):
         with pytest.raises(ValueError, match="is read here and would be written over"):
             graph.refuse_overwrite([tmp_path / "c.onnx", tmp_path / name], [here])
+
+
+def test_a_real_npu_gets_no_hexagon_that_nobody_named():
+    assert backend.provider_options({"htp_performance_mode": "burst"}, {}) == {"htp_performance_mode": "burst"}
+
+
+@needs_htp
+def test_a_context_of_another_machine_s_npu_is_not_the_emulator_s(net, tmp_path):
+    made = session.compile_context(net, tmp_path / "made.onnx")
+    record = context.check(made)
+    for name in ("soc_model", "htp_arch", "options"):
+        del record[name]
+    context.passport(made).write_text(json.dumps(record | {"device": "this NPU"}))
+    assert context.fit(made, {}) == {}, "on a real NPU there is nothing to compare"
+    with pytest.raises(ValueError, match=r"compiled for an NPU that it does not name, and this .* soc_model 60, v73"):
+        session.load(made, "htp")
