@@ -17,8 +17,8 @@ import onnxruntime as ort
 
 QNN = "QNNExecutionProvider"
 X_ELITE = {"soc_model": "60", "htp_arch": "73"}  # Snapdragon X Elite, which is what the emulator is for us
-# What each chip's Hexagon computes as, read from contexts that the emulator of onnxruntime-qnn 2.7.0 compiled. Every
-# other number is a chip without one that QNN knows: v68 in silence, or no node at all.
+# The architecture of each chip's Hexagon, read from contexts that the emulator of onnxruntime-qnn 2.7.0 compiled.
+# It knows no Hexagon for any other number: it computes as v68 without a word, or takes no node.
 SOCS_OF_ARCH = {
     "68": "30 32 34 35 37 38 39 62 93",
     "69": "36 41 42 53 54",
