@@ -101,7 +101,9 @@ def provider_options(given: dict, needed: dict) -> dict[str, str]:
         if name not in QNN_OPTIONS:
             raise ValueError(f"QNN has no option '{name}'; it knows: {', '.join(sorted(QNN_OPTIONS))}.")
         if not isinstance(value, str) or not QNN_OPTIONS[name].holds(value):
-            raise ValueError(f"QNN option {name}={value!r}: give one of these as a string: {QNN_OPTIONS[name].words}.")
+            raise ValueError(
+                f"QNN option {name}={value!r} is not allowed; allowed is, as a string: {QNN_OPTIONS[name].words}."
+            )
     soc, arch = given.get("soc_model", "0"), given.get("htp_arch")
     if soc != "0" and arch and arch != ARCH_OF_SOC[soc]:
         raise ValueError(f"soc_model={soc} is a Hexagon v{ARCH_OF_SOC[soc]} and htp_arch={arch} is not; give one only.")
