@@ -18,8 +18,8 @@ import onnxruntime as ort
 
 QNN = "QNNExecutionProvider"
 X_ELITE = {"soc_model": "60", "htp_arch": "73"}  # Snapdragon X Elite, which is what the emulator is for us
-# What each chip's Hexagon computes as, read from contexts that the emulator of onnxruntime-qnn 2.7.0 compiled. Every
-# other number is a chip without one that QNN knows: v68 in silence, or no node at all.
+# The architecture of each chip's Hexagon, read from contexts that the emulator of onnxruntime-qnn 2.7.0 compiled.
+# It knows no Hexagon for any other number: it computes as v68 without a word, or takes no node.
 SOCS_OF_ARCH = {
     "68": "30 32 34 35 37 38 39 62 93",
     "69": "36 41 42 53 54",
@@ -102,7 +102,9 @@ def provider_options(given: dict, needed: dict) -> dict[str, str]:
         if name not in QNN_OPTIONS:
             raise ValueError(f"QNN has no option '{name}'; it knows: {', '.join(sorted(QNN_OPTIONS))}.")
         if not isinstance(value, str) or not QNN_OPTIONS[name].holds(value):
-            raise ValueError(f"QNN option {name}={value!r}: give one of these as a string: {QNN_OPTIONS[name].words}.")
+            raise ValueError(
+                f"QNN option {name}={value!r} is not allowed; allowed is, as a string: {QNN_OPTIONS[name].words}."
+            )
     soc, arch = given.get("soc_model", "0"), given.get("htp_arch")
     if soc != "0" and arch and arch != ARCH_OF_SOC[soc]:
         raise ValueError(f"soc_model={soc} is a Hexagon v{ARCH_OF_SOC[soc]} and htp_arch={arch} is not; give one only.")

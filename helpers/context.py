@@ -49,8 +49,11 @@ def seal(path, source, ranges: str, **built_for) -> Path:
 def refuse_foreign(path) -> None:
     """Raise ValueError where a context cannot be written to `path` without losing a file that is not one, or its."""
     path, paper = Path(path), passport(path)
+    binary = path.with_name(f"{path.stem}_qnn.bin")
     if path.exists() and not is_context(path):
         raise ValueError(f"{path}: exists and is no compiled context; give another name for the context.")
+    if binary.exists() and not path.exists():
+        raise ValueError(f"{binary}: exists and is no context's binary, which goes there; give another name.")
     if paper.exists() and not _is_passport(paper):
         raise ValueError(f"{paper}: exists and is no passport, which goes there; give another name for the context.")
 

@@ -39,25 +39,25 @@ def compiled_for(path) -> set[str]:
     [
         ({"vtcm_size": "4"}, "QNN has no option 'vtcm_size'; it knows: .*vtcm_mb"),
         ({"qnn_saver_path": "libQnnSaver.so"}, "QNN has no option 'qnn_saver_path'"),
-        ({"htp_arch": "banana"}, "QNN option htp_arch='banana': give one of these as a string: 68, 69, 73"),
+        ({"htp_arch": "banana"}, "QNN option htp_arch='banana' is not allowed; allowed is, as a string: 68, 69, 73"),
         ({"htp_arch": "85"}, "htp_arch='85'"),
-        ({"htp_arch": 73}, "htp_arch=73: give one of these as a string"),
-        ({"vtcm_mb": "banana"}, "vtcm_mb='banana': .* an integer from 1 to 1024"),
+        ({"htp_arch": 73}, "htp_arch=73 is not allowed"),
+        ({"vtcm_mb": "banana"}, "vtcm_mb='banana' .* an integer from 1 to 1024"),
         ({"vtcm_mb": "0"}, "vtcm_mb='0'"),
         ({"vtcm_mb": "4abc"}, "vtcm_mb='4abc'"),
         ({"soc_model": "-5"}, "soc_model='-5'"),
         ({"soc_model": "999"}, "soc_model='999'"),
         ({"soc_model": "0"}, "soc_model=0 names no chip"),
         ({"soc_model": "60", "htp_arch": "68"}, "soc_model=60 is a Hexagon v73 and htp_arch=68 is not"),
-        ({"htp_performance_mode": "fast"}, "htp_performance_mode='fast': .*burst"),
-        ({"profiling_level": "all"}, "profiling_level='all': .*detailed"),
-        ({"qnn_context_priority": "urgent"}, "qnn_context_priority='urgent': .*normal"),
-        ({"htp_graph_finalization_optimization_mode": "7"}, "mode='7': .*0, 1, 2, 3"),
+        ({"htp_performance_mode": "fast"}, "htp_performance_mode='fast' .*burst"),
+        ({"profiling_level": "all"}, "profiling_level='all' .*detailed"),
+        ({"qnn_context_priority": "urgent"}, "qnn_context_priority='urgent' .*normal"),
+        ({"htp_graph_finalization_optimization_mode": "7"}, "mode='7' .*0, 1, 2, 3"),
         ({"rpc_control_latency": "-1"}, "rpc_control_latency='-1'"),
         ({"device_id": "-1"}, "device_id='-1'"),
-        ({"enable_htp_fp16_precision": "yes"}, "enable_htp_fp16_precision='yes': .*0, 1"),
+        ({"enable_htp_fp16_precision": "yes"}, "enable_htp_fp16_precision='yes' .*0, 1"),
         ({"backend_path": "/nowhere/libQnnHtp.so"}, "backend_path='/nowhere/libQnnHtp.so'"),
-        ({"backend_type": "cpu"}, "backend_type='cpu': .*htp"),
+        ({"backend_type": "cpu"}, "backend_type='cpu' .*htp"),
         ({"profiling_file_path": "/nowhere/x.csv"}, "profiling_file_path='/nowhere/x.csv'"),
         ({"op_packages": "banana"}, "op_packages='banana'"),
     ],
@@ -150,19 +150,32 @@ def test_a_float_model_is_not_compiled(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["float.onnx"]
 
 
+READ, FOREIGN = "is read here and would be written over", "exists and is no"
+
+
 @pytest.mark.parametrize(
-    "name", ["net.onnx", "./sub/../net.onnx", "link.onnx", "ranges.onnx", "report.onnx", "fp32.onnx"]
+    ("name", "why"),
+    {
+        "net": READ,
+        "./sub/../net": READ,
+        "link": READ,
+        "ranges": READ,
+        "report": FOREIGN,
+        "fp32": FOREIGN,
+        "w": FOREIGN,
+    }.items(),
 )
-def test_compile_writes_over_nothing_that_is_not_a_context(net, tmp_path, capsys, name):
+def test_compile_writes_over_nothing_that_is_not_a_context(net, tmp_path, capsys, name, why):
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.onnx").symlink_to(net)
     (tmp_path / "ranges.json").write_text('{"method": "minmax", "calibrated_on": []}')
     (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "w_qnn.bin").write_bytes(b"weights")
     save(FLOAT, tmp_path / "fp32.onnx")
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()}
-    assert main(["compile", str(net), "-o", f"{tmp_path}/{name}"]) == 2
+    assert main(["compile", str(net), "-o", f"{tmp_path}/{name}.onnx"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and ("is read here" in error or "exists and is no" in error)
+    assert error.startswith("error: ") and error.count("\n") == 1 and why in error
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
 
 
@@ -183,3 +196,19 @@ def test_what_is_read_is_known_through_links_and_other_spellings(tmp_path):
     for name in ("a.onnx", "b.onnx", "../" + tmp_path.name + "/a.onnx"):
         with pytest.raises(ValueError, match="is read here and would be written over"):
             graph.refuse_overwrite([tmp_path / "c.onnx", tmp_path / name], [here])
+
+
+def test_a_real_npu_gets_no_hexagon_that_nobody_named():
+    assert backend.provider_options({"htp_performance_mode": "burst"}, {}) == {"htp_performance_mode": "burst"}
+
+
+@needs_htp
+def test_a_context_of_another_machine_s_npu_is_not_the_emulator_s(net, tmp_path):
+    made = session.compile_context(net, tmp_path / "made.onnx")
+    record = context.check(made)
+    for name in ("soc_model", "htp_arch", "options"):
+        del record[name]
+    context.passport(made).write_text(json.dumps(record | {"device": "this NPU"}))
+    assert context.fit(made, {}) == {}, "on a real NPU there is nothing to compare"
+    with pytest.raises(ValueError, match=r"compiled for an NPU that it does not name, and this .* soc_model 60, v73"):
+        session.load(made, "htp")
