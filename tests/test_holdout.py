@@ -1,4 +1,4 @@
-"""The recipe on a toy detector: judged by feeds held back, the best that was seen is kept, feeds stream, Ctrl-C stops."""
+"""The recipe on a toy detector: judged by feeds held back, the best seen is kept, feeds stream, Ctrl-C stops."""
 
 import weakref
 
