@@ -35,7 +35,7 @@ def moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tuple[np
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random, sums, count = np.random.default_rng(0), {}, {}
     for feed in tqdm(feeds, desc="moments", unit="feed"):
-        values = dict(zip(names, session.run(names, feed), strict=True)) | feed
+        values = dict(zip(names, session.run(names, feed) if names else [], strict=True)) | feed
         for node in convs:
             x, t = _patches(node, values[node.input[0]], stored[node.input[1]].shape, places, random), node.input[1]
             if t not in sums:

@@ -1,5 +1,7 @@
 """SQNR by layer against the definition worked out in NumPy, and the guilty operator found where it was planted."""
 
+import weakref
+
 import numpy as np
 import onnx
 import pytest
@@ -117,16 +119,18 @@ def test_rounding_gap_sees_one_operator_only(cut, int8, ranges, feeds, tmp_path)
 
 
 def test_memory_of_all_feeds_is_that_of_one(cut, int8, feeds):
-    """A generator is read once, one feed at a time."""
-    alive = []
+    """A generator is read once, one feed at a time, and each is let go before the next but one."""
+    alive, held = weakref.WeakValueDictionary(), []
 
     def stream():
-        for k in range(3):
-            alive.append(k)
-            yield feeds[0]
+        for k in range(4):
+            held.append(len(alive))
+            alive[k] = x = feeds[0]["images"].copy()
+            yield {"images": x}
+            del x
 
     assert qdq.layer_sqnr(cut, int8, stream()) == pytest.approx(qdq.layer_sqnr(cut, int8, feeds[:1]), abs=0.01)
-    assert alive == [0, 1, 2]
+    assert held == [0, 1, 1, 1]
 
 
 def test_bad_input_is_one_sentence(cut, int8, feeds):

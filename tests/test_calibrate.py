@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import pickle
 import random
+import tracemalloc
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers import activations
+from helpers import histogram as histogram_module
 from helpers.affine import choose_qparams
 from helpers.calibrate import Histogram, entropy, expected_error, minmax, moving_average, mse, observe, percentile
 from helpers.error import split_error
@@ -321,22 +324,61 @@ def test_two_runs_merge_into_one(small):
     assert {name: a[name] + b[name] for name in a} == whole
 
 
-def test_feeds_stream_and_memory_is_let_go(small, monkeypatch):
-    update, seen, activations = Histogram.update, [], []
+def test_feeds_stream_and_memory_is_let_go(tmp_path):
+    path, alive, most = save(LARGE, tmp_path / "large.onnx"), weakref.WeakValueDictionary(), []
 
-    def spy(self, x, name, feed):
-        (seen if name == "x" else activations if name in ("gate", "out") else []).append(weakref.ref(x))
-        return update(self, x, name, feed)
+    def stream(count):
+        for k in range(count):
+            most.append(len(alive))
+            alive[k] = x = np.random.default_rng(k).standard_normal((1, 4, 40, 50), np.float32)
+            yield {"x": x}
+            del x
 
-    def stream():
-        for feed in feeds(10):
-            assert sum(r() is not None for r in seen) <= 1, "only the feed before may still be held"
-            assert not any(r() is not None for r in activations), "and none of its activations"
-            yield feed | {"x": feed["x"].copy()}
+    def peak(count):
+        tracemalloc.start()
+        try:
+            assert len(observe(path, stream(count))["y"].feeds) == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
-    monkeypatch.setattr(Histogram, "update", spy)
+    observe(path, stream(2))
+    assert peak(96) < 1.2 * peak(16), "samples are counted and let go"
+    assert max(most) <= 5, "feeds in flight, bound to a session or just read; no others"
 
-    assert observe(small, stream())["x"].n == 60
+
+@pytest.mark.parametrize("held, runs", [(1, 1), (1 << 30, 2)])
+def test_feeds_go_one_at_a_time_where_two_would_not_fit(small, monkeypatch, held, runs):
+    whole = observe(small, feeds())
+    monkeypatch.setattr(activations, "_HELD", held)
+    assert activations._Watch(small, None, None).runs == runs
+    assert same(observe(small, feeds()), whole)
+
+
+def test_adding_many_feeds_copies_each_a_few_times(monkeypatch):
+    count, rows = 2048, []
+    real = histogram_module._by_feed
+    monkeypatch.setattr(histogram_module, "_by_feed", lambda r: rows.append(len(r)) or real(r))
+    singles = [Histogram().update([float(k), 1.0], feed=k) for k in range(count)]
+    rows.clear()
+    whole = sum(singles, Histogram())
+    assert sum(rows) <= count * (1 + math.log2(count)), "not count² / 2, as when all are copied at each addition"
+    assert whole.feeds == [(k, min(k, 1.0), max(k, 1.0)) for k in range(count)]
+    assert (whole.min, whole.max) == (0, count - 1)
+
+
+def test_a_feed_costs_a_few_bytes():
+    def size(count):
+        return len(pickle.dumps(sum((Histogram(16).update([1.0], feed=k) for k in range(count)), Histogram(16))))
+
+    assert size(4000) - size(500) <= 3500 * 24 + 1000
+
+
+def test_one_feed_in_many_pieces_stays_one():
+    h = Histogram(16)
+    for k in range(300):
+        h.update([float(k % 7)], feed=3)
+    assert h.feeds == [(3, 0, 6)] and sum(map(len, h._extremes)) < 20
 
 
 def test_interrupt_keeps_whole_feeds(small):
@@ -347,8 +389,9 @@ def test_interrupt_keeps_whole_feeds(small):
     with pytest.warns(UserWarning, match="interrupted: these histograms hold 11 feeds only"):
         seen = observe(small, stop_after(11))
     assert same(seen, observe(small, feeds()[:11]))
-    with pytest.raises(KeyboardInterrupt):
-        observe(small, stop_after(0))
+    for count, partial in ((0, True), (0, False), (11, False)):
+        with pytest.raises(KeyboardInterrupt):
+            observe(small, stop_after(count), partial=partial)
 
 
 LARGE = """<ir_version: 8, opset_import: ["": 17]>

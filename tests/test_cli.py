@@ -3,13 +3,16 @@
 import functools
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import onnx
 import pytest
 from conftest import needs_htp
 from PIL import Image
 
-from helpers import assets, repair
+from helpers import assets, repair, vision
 from helpers.__main__ import main
 
 
@@ -39,8 +42,12 @@ def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp
 
     found = json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=refuse)
     assert [set(step) for step in found["steps"]] == [{"step", "score", "box", "seconds"}] * 5
+    assert found["kept"] == min(found["steps"], key=lambda s: s["score"] + s["box"])["step"]
     assert found["paired"]["agreement"][0] > 0.8 and len(found["sqnr_db"]) > 200
-    assert json.loads((tmp_path / "out" / "ranges.json").read_text())["a16"] == found["a16"]
+    record = json.loads((tmp_path / "out" / "ranges.json").read_text())
+    assert record["a16"] == found["a16"]
+    assert record["calibrated_on"] == [p.name for p in assets.images()[-3:]], "so few that all calibrate"
+    assert record["judged_on"] == found["judged_on"] == [record["calibrated_on"][k] for k in (0, 2)]
     with Image.open(tmp_path / "out" / "report.png") as page:
         assert page.width == 800 and page.height > 800
     assert main(command) == 0
@@ -112,6 +119,47 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(case, int8, t
     error = capsys.readouterr().err.splitlines()[-1]
     assert message in error and error.startswith("error: ") and "Traceback" not in error
     assert not list((tmp_path / "made").rglob("*"))
+
+
+WAIT = """
+import sys, threading
+from helpers import __main__, vision
+real = vision.Feeds.__getitem__
+def wait(self, index):
+    if index == 11:
+        print("ready", flush=True)
+        threading.Event().wait(60)
+    return real(self, index)
+vision.Feeds.__getitem__ = wait
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a console, not to a process")
+def test_a_real_ctrl_c_ends_quantize_with_130_and_nothing_written(tmp_path):
+    command = ["quantize", str(assets.model()), "--limit", "16", "-o", str(tmp_path / "made" / "out")]
+    run = subprocess.Popen([sys.executable, "-c", WAIT, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True)  # fmt: skip
+    assert run.stdout.readline() == "ready\n"
+    run.send_signal(signal.SIGINT)
+    out, error = run.communicate(timeout=60)
+    assert run.returncode == 130 and "interrupted" in error and "ranges" not in out
+    assert not list((tmp_path / "made").iterdir())
+
+
+@pytest.mark.parametrize("more", [[], ["--recipe", "best"]])
+@pytest.mark.parametrize("at", [0, 11])
+def test_ctrl_c_at_a_feed_ends_quantize_too(tmp_path, monkeypatch, capsys, more, at):
+    real = vision.Feeds.__getitem__
+
+    def stop(self, index):
+        if index == at:
+            raise KeyboardInterrupt
+        return real(self, index)
+
+    monkeypatch.setattr(vision.Feeds, "__getitem__", stop)
+    assert main(["quantize", str(assets.model()), "--limit", "16", *more, "-o", str(tmp_path / "made" / "out")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted" and not list((tmp_path / "made").iterdir())
 
 
 def test_a_failed_run_keeps_what_an_earlier_one_made(out, tmp_path):
