@@ -211,7 +211,7 @@ def _fetch_coco128(target: Path) -> Path:
     archive = download(COCO128_URL, CACHE / "coco128.zip")
     try:
         files = _checked(archive)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError):
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, UnicodeDecodeError):
         raise _refused("is not a whole zip archive") from None
     finally:
         archive.unlink(missing_ok=True)
