@@ -10,6 +10,8 @@ import platform
 import re
 import sys
 import tempfile
+import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +53,44 @@ def doctor(args) -> None:
 QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
 
 
+def listed(name: str) -> list[Path]:
+    """The pictures of a folder, or of a name that `assets.images` knows; what is passed over is told on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = assets.images(name)
+    for warning in caught:
+        print(f"note: {warning.message}", file=sys.stderr)
+    return found
+
+
+def pick(found: list[Path], limit: int | None, seen=frozenset()) -> list[Path]:
+    """`limit` pictures of a folder (None: all), one at random from each of `limit` equal stretches of its order.
+
+    The seed is fixed, so the same folder gives the same pictures. Those whose name is in `seen` come in only where
+    the others are too few.
+
+    >>> len(pick(assets.images("calibration"), 3)), pick([Path("b"), Path("a")], None)[0].name
+    (3, 'b')
+    """
+    if limit is None or limit >= len(found):
+        return found
+    fresh = [p for p in found if p.name not in seen]
+    if len(fresh) < limit:
+        rest = [p for p in found if p.name in seen]
+        return sorted(fresh + _spread(rest, limit - len(fresh)))
+    return _spread(fresh, limit)
+
+
+def _spread(found: list, count: int) -> list:
+    rng, ends = np.random.default_rng(0), np.arange(count + 1) * len(found) // count
+    return [found[rng.integers(a, b)] for a, b in pairwise(ends)]
+
+
 def quantize(args) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
-    model, pictures = assets.model(args.model, args.trust_pickle), assets.images(args.calibrate)
-    graph.refuse_overwrite([args.output / name for name in QUANTIZED], [model, *pictures])
-    pictures = pictures[-args.limit :]
+    model, every = assets.model(args.model, args.trust_pickle), listed(args.calibrate)
+    graph.refuse_overwrite([args.output / name for name in QUANTIZED], [model, *every])
+    pictures = pick(every, args.limit)
     graph.float_model(model)  # refuse before the long work
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
@@ -142,14 +177,18 @@ def evaluate(args) -> None:
             raise FileNotFoundError(
                 f"{needed}: no such file; make it with `python -m helpers quantize … -o {args.folder}`."
             )
-    pictures = assets.images(args.images)[: args.limit]
+    record = args.folder / "ranges.json"
+    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    seen = {*found.get("calibrated_on", []), *found.get("judged_on", [])}
+    pictures = pick(listed(args.images), args.limit, seen)
     rows = [("FP32 CPU", fp32, "cpu"), ("INT8 CPU", int8, "cpu")]
     if args.target == "htp":
         placed = session.placement(session.load(int8, "htp"))  # fails before the long work where there is no HTP
         rows.append(("INT8 HTP", int8, "htp"))
     elif args.target == "integer":
         rows.append(("as on HTP", int8, "integer"))
-    print(f"{len(pictures)} pictures of {args.images}")
+    both = seen & {p.name for p in pictures}
+    print(f"{len(pictures)} pictures of {args.images}{', none of which set the ranges' if seen and not both else ''}")
     print(f"{'':<10}{'AP50-95':>9}{'AP50':>9}")
     for label, path, target in rows:
         ap = vision.evaluate(path, pictures, target)
@@ -157,12 +196,8 @@ def evaluate(args) -> None:
     if args.target == "htp":
         print(f"{sum(p == session.QNN for p in placed.values())} of {len(placed)} nodes of the INT8 graph on HTP")
         print(session.targets()["htp"])
-    record = args.folder / "ranges.json"
-    if record.is_file():
-        found = json.loads(record.read_text())
-        chose = {*found["calibrated_on"], *found.get("judged_on", [])}
-        if seen := chose & {p.name for p in pictures}:
-            print(f"note: {len(seen)} of these pictures also set the ranges; judge on others.")
+    if both:
+        print(f"note: {len(both)} of these pictures also set the ranges; judge on others.")
 
 
 def compile_(args) -> None:
@@ -198,7 +233,9 @@ def main(argv=None) -> int:
         if function is quantize:
             command.add_argument("model", help="an ONNX file, or yolov8n")
             command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
-            command.add_argument("--limit", type=positive, default=32, help="how many pictures, from the end (32)")
+            command.add_argument(
+                "--limit", type=positive, default=32, help="how many pictures, spread over the folder (32)"
+            )
             command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
             command.add_argument(
                 "--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement"
@@ -209,7 +246,9 @@ def main(argv=None) -> int:
             command.add_argument("folder", type=Path, help="what quantize wrote")
             command.add_argument("--images", default="validation", metavar="PICTURES", help="a folder, or coco128")
             command.add_argument("--target", choices=["cpu", "htp", "integer"], default="cpu")
-            command.add_argument("--limit", type=positive, help="how many pictures, from the start (all)")
+            command.add_argument(
+                "--limit", type=positive, help="how many pictures, spread over the folder, calibration's last (all)"
+            )
         elif function is compile_:
             command.add_argument("model", type=Path, help="a QDQ model, such as out/int8.onnx")
             command.add_argument("-o", "--output", type=Path, help="the context to write (beside it, <name>_htp.onnx)")

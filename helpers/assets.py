@@ -14,8 +14,10 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -29,7 +31,8 @@ COCO128_SHA256 = "2612ee30205b61372e952ea0e60cdddded2c1620af45134db20b26e9911f0c
 YOLOV8N_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0/yolov8n.pt"
 # SHA-256 of checkpoints that we know to hold weights alone: YOLOv8n rebuilt from its public INT8 export.
 KNOWN_PICKLES = {"77b5c548f1a745c4bfd260ecee0b038efe221f121fdca4c340b66d5e8509d2c4"}
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+BESIDE = {".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md", ".cache"}  # labels and notes: not worth a word
 
 
 def _folders() -> list[Path]:
@@ -136,6 +139,7 @@ def images(name=None) -> list[Path]:
     """Pictures, sorted by name: of a folder given, of `coco128` where the user has it, or data/'s own.
 
     None or "calibration" are data/'s calibration scenes, "validation" its validation scenes; the two do not overlap.
+    Of a folder, subfolders count too; a warning counts the files that are neither pictures nor labels.
     Raises FileNotFoundError (no such folder, or no pictures in it) that says what to do.
 
     >>> len(set(images("calibration")) & set(images("validation")))
@@ -155,10 +159,29 @@ def images(name=None) -> list[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    found = [p for p in files if p.suffix.lower() in PICTURES]
+    told = passed_over(files)
     if not found:
-        raise FileNotFoundError(f"{folder}: holds no pictures; put .jpg or .png files there or name another folder.")
+        raise FileNotFoundError(
+            f"{folder}: holds no pictures{f' ({told})' if told else ''}; put .jpg or .png files there or name "
+            "another folder."
+        )
+    if told:
+        warnings.warn(f"{folder}: {told} passed over; {len(found)} pictures are read.", stacklevel=3)
     return found
+
+
+def passed_over(files) -> str:
+    """The files that are neither pictures nor what usually lies beside them, counted by suffix.
+
+    >>> passed_over([Path("a.jpg"), Path("b.npy"), Path("c.npy"), Path("c.txt"), Path(".DS_Store"), Path("d.GIF")])
+    '2 × .npy, 1 × .gif'
+    """
+    other = [p for p in files if p.suffix.lower() not in PICTURES | BESIDE]
+    other = [p for p in other if not p.name.startswith(".") and p.name not in ("README", "LICENSE")]
+    counts = Counter(p.suffix.lower() or "without suffix" for p in other)
+    return ", ".join(f"{n} × {suffix}" for suffix, n in counts.most_common())
 
 
 def course() -> tuple[Path, list[Path], list[Path]]:

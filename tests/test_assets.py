@@ -58,6 +58,25 @@ def test_one_sentence_says_what_is_missing_how_to_get_it_and_what_serves(cache, 
         assets.images(tmp_path / "empty")
 
 
+def test_what_is_passed_over_is_counted_and_said_once(tmp_path):
+    for name in ("a.jpg", "b/c.TIFF", "b/x.npy", "y.npy", "z.gif", "a.txt", "labels.cache", ".DS_Store", "README"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    with pytest.warns(UserWarning, match=r": 2 × \.npy, 1 × \.gif passed over; 2 pictures are read\.$") as told:
+        assert [p.name for p in assets.images(tmp_path)] == ["a.jpg", "c.TIFF"]
+    assert len(told) == 1 and told[0].filename == __file__
+    for name in ("a.jpg", "b/c.TIFF"):
+        (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no pictures \(2 × \.npy, 1 × \.gif\)"):
+        assets.images(tmp_path)
+
+
+def test_data_s_own_folders_pass_nothing_over(recwarn):
+    assert len(assets.images("calibration")) == 64 and len(assets.images("validation")) == 128
+    assert not recwarn.list
+
+
 def test_a_checkpoint_without_the_extra_says_so(cache, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ultralytics", None)
     (tmp_path / "mine.pt").write_bytes(b"weights")

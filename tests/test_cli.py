@@ -13,7 +13,7 @@ from conftest import needs_htp
 from PIL import Image
 
 from helpers import assets, repair, vision
-from helpers.__main__ import main
+from helpers.__main__ import main, pick
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,8 @@ def out(work):
 def test_quantize_writes_both_graphs_and_the_ranges(out):
     assert sorted(p.name for p in out.iterdir()) == ["fp32.onnx", "int8.onnx", "ranges.json"]
     record = json.loads((out / "ranges.json").read_text())
-    assert record["calibrated_on"] == [p.name for p in assets.images()[-16:]]
+    places = [[p.name for p in assets.images()].index(name) for name in record["calibrated_on"]]
+    assert [place // 4 for place in places] == [*range(16)], "64 pictures in 16 stretches, one from each"
     assert record["ranges"]["images"] == [pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05)]
 
 
@@ -52,6 +53,41 @@ def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp
         assert page.width == 800 and page.height > 800
     assert main(command) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names[:3]
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """30 pictures sorted by class into three folders, and one file that is no picture."""
+    for k in range(30):
+        path = tmp_path / "classes" / "cat dog owl".split()[k // 10] / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "classes" / "x.npy").touch()
+    return tmp_path / "classes"
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 29])
+def test_a_limit_takes_from_the_whole_folder_and_always_the_same(classes, limit, capsys):
+    found = pick(assets.images(classes), limit)
+    assert found == pick(assets.images(classes), limit) == sorted(found) and len(set(found)) == limit
+    kinds = [p.parent.name for p in found]
+    assert all(abs(kinds.count(kind) - limit / 3) <= 1 for kind in ("cat", "dog", "owl"))
+    assert "1 × .npy passed over; 30 pictures are read" in capsys.readouterr().err
+
+
+def test_pictures_that_set_the_ranges_are_judged_last(classes):
+    whole = pick(assets.images(classes), None)
+    seen = {p.name for p in whole[::2]}
+    assert not seen & {p.name for p in pick(assets.images(classes), 15, seen)}
+    assert len(seen & {p.name for p in pick(assets.images(classes), 18, seen)}) == 3
+    assert pick(assets.images(classes), None, seen) == pick(assets.images(classes), 30, seen) == whole
+
+
+def test_evaluate_says_whether_its_pictures_set_the_ranges(out, capsys):
+    assert main(["evaluate", str(out), "--images", "calibration", "--limit", "4"]) == 0
+    assert capsys.readouterr().out.startswith("4 pictures of calibration, none of which set the ranges\n")
+    assert main(["evaluate", str(out), "--images", str(assets.images()[0].parents[1]), "--limit", "50"]) == 0
+    assert "note: 2 of these pictures also set the ranges; judge on others." in capsys.readouterr().out
 
 
 @needs_htp

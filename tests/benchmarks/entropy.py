@@ -51,13 +51,12 @@ def layers(path, feeds):
     names = [names[i] for i in np.linspace(0, len(names) - 1, 10).astype(int)]
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # as observe does: the same bits
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     seen = [session.run(names, feed) for feed in feeds]
     for name, values in zip(names, zip(*seen, strict=True), strict=True):
         h, x = histograms[name], np.abs(np.concatenate([v.ravel() for v in values]).astype(np.float64))
-        yield name, h, np.histogram(x, 2048, (0, max(-h.min, h.max)))[0]
+        top = max(-h.min, h.max)
+        yield name, h, np.histogram(np.minimum(x, top), 2048, (0, top))[0]  # another session's last bit is its own
 
 
 def main() -> None:
