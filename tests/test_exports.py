@@ -60,8 +60,9 @@ def test_every_export_is_taken_and_its_cut_changes_no_candidate(name, tmp_path):
 
 
 @needs_htp
-@pytest.mark.parametrize("name", ["v8.0.200", "v8.3.0", "v8.3.0-two"])
+@pytest.mark.parametrize("name", ["v8.0.200", "v8.3.0-two", "v8.3.0-wide"])
 def test_integer_computes_the_codes_of_the_htp(name, tmp_path):
+    """The first Add of the wide one reads a tensor at its Concat's scale, where its constant is a half: rounded down."""
     cut = qdq.split_head(filled(name, tmp_path), tmp_path / "cut.onnx")
     feeds = list(vision.Feeds(assets.images()[:2], cut))
     ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(cut, feeds).items()}
@@ -94,9 +95,9 @@ def test_the_recipe_takes_heads_of_any_number_of_outputs(name, tmp_path, monkeyp
     assert drift.outputs(cut) == found.outputs
     assert [ranges[t][1] for t in found.scores] == [max(histograms[t].max + 0.5, 0) for t in found.scores]
     assert [ranges[t] for t in found.boxes] == [(max(histograms[t].min, -4), histograms[t].max) for t in found.boxes]
-    made = repair.best(cut, feeds[:1], tmp_path / "best.onnx", probe=1, rounding=1, share=0.02)
-    assert np.isfinite([step["score"] + step["box"] for step in made["steps"]]).all()
-    assert head.find(qdq.read_model(tmp_path / "best.onnx")).outputs == found.outputs
+    wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
+    front = repair.search_a16(cut, ranges, wide, feeds[:1], share=0.1, tries=0)
+    assert front[-1]["a16"] in ([], list(found.boxes)) and front[0]["drift"].total > 0
 
 
 @pytest.mark.parametrize("name", ["v8.3.0-wide", "v8.3.0-two"])
