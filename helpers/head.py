@@ -93,7 +93,9 @@ def find(model: onnx.ModelProto) -> Head:
         found = of_outputs(_paired(boxes, scores, shapes))
         if found is None and len(scores) > len(boxes):
             text = f"has {len(boxes)} convolutions for boxes and {len(scores)} others at its end"
-            raise ValueError(f"{text}; a YOLOv8 detector has as many for scores: give one, not a segmenter or the like.")
+            raise ValueError(
+                f"{text}, where a detector has as many scores as boxes; give one, no segmenter or the like."
+            )
     if found is None:
         raise ValueError(_NONE)
     return found

@@ -9,7 +9,7 @@ from conftest import needs_htp
 from onnx import numpy_helper
 from PIL import Image
 
-from helpers import assets, calibrate, drift, head, integer, qdq, repair, session, vision, workbench
+from helpers import assets, calibrate, drift, head, qdq, repair, session, vision, workbench
 from helpers.__main__ import main
 
 FOLDER = Path(__file__).with_name("exports")
@@ -62,7 +62,7 @@ def test_every_export_is_taken_and_its_cut_changes_no_candidate(name, tmp_path):
 @needs_htp
 @pytest.mark.parametrize("name", ["v8.0.200", "v8.3.0-two", "v8.3.0-wide"])
 def test_integer_computes_the_codes_of_the_htp(name, tmp_path):
-    """The first Add of the wide one reads a tensor at its Concat's scale, where its constant is a half: rounded down."""
+    """The first Add of the wide one reads a tensor at its Concat's scale, where its constant is a half: down."""
     cut = qdq.split_head(filled(name, tmp_path), tmp_path / "cut.onnx")
     feeds = list(vision.Feeds(assets.images()[:2], cut))
     ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(cut, feeds).items()}
