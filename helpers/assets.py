@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import importlib.util
@@ -187,17 +188,43 @@ def passed_over(files) -> str:
 def course() -> tuple[Path, list[Path], list[Path]]:
     """What the notebooks run on: `(model, calibration pictures, judging pictures)`, which never overlap.
 
-    YOLOv8n on COCO128 (64 to calibrate, 64 to judge) where both are found, else data/'s model and scenes.
-
-    >>> _, calibration, judging = course()
-    >>> set(calibration) & set(judging)
-    set()
+    YOLOv8n on COCO128 (half to calibrate, half to judge) where both are found, else data/'s model and scenes. One
+    printed line says which serve, and why where they are not the real ones; once a process.
     """
-    try:
-        real, pictures = model("yolov8n"), images("coco128")
-    except (FileNotFoundError, ImportError, UntrustedPickle):
+    found, missing = {}, {}
+    for name, find in (("yolov8n", model), ("coco128", images)):
+        try:
+            found[name] = find(name)
+        except (FileNotFoundError, ImportError, UntrustedPickle) as e:
+            missing[name] = e
+    if missing:
+        _say(f"course: data/scenes.onnx and data/'s own scenes serve, since {_why(found, missing)}.")
         return model(), images("calibration"), images("validation")
-    return real, pictures[64:], pictures[:64]
+    pictures, half = found["coco128"], len(found["coco128"]) // 2
+    counts = f"{len(pictures) - half} pictures to calibrate, {half} to judge"
+    _say(f"course: {found['yolov8n']} serves, with COCO128, {counts}.")
+    return found["yolov8n"], pictures[half:], pictures[:half]
+
+
+def _why(found: dict, missing: dict) -> str:
+    """Why the real model and pictures do not serve."""
+    reason = missing.get("yolov8n", missing.get("coco128"))
+    if os.environ.get(VARIABLE) == "":
+        return f"{VARIABLE} is empty"
+    if isinstance(reason, ImportError):
+        return "yolov8n.pt is there but the extra `yolo`, which makes ONNX of it, is not installed"
+    if not isinstance(reason, FileNotFoundError):
+        return f"yolov8n is there but {str(reason).rstrip('.')}"
+    where = f"{VARIABLE}'s folder or data/cache"
+    if found:
+        return f"{min(found)} is there but {min(missing)} is not in {where}"
+    return f"neither yolov8n nor coco128 is in {where}"
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Print a line, once a process."""
+    print(line)
 
 
 def fetch(name: str, trust_pickle: bool = False) -> Path:

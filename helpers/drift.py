@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import session
+from . import head, session
 
 _SEES = 0.1  # the score from which on a place counts
 
@@ -64,10 +64,10 @@ def outputs(fp32) -> list[str]:
 
 
 def _names(run, path) -> list[str]:
-    names = [o.name for o in run.get_outputs()]
-    if len(names) != 6:
+    found = head.of_outputs([(o.name, o.shape) for o in run.get_outputs()])
+    if found is None:
         raise ValueError(f"{path}: has no class logits of its own; cut the head first with `qdq.split_head`.")
-    return names
+    return found.outputs
 
 
 def look(fp32, feeds) -> list:

@@ -67,7 +67,8 @@ def conv(op):
 
 
 def add(op):
-    """Sum of two tensors: both 14-bit multipliers on one shift, zero points and ½ in one constant of 2⁸ steps.
+    """Sum of two tensors: both 14-bit multipliers on one shift, zero points and ½ in one constant of 2⁸ steps, which
+    is rounded, halves down.
 
     k = 14 − exponent of (S_a + S_b)/S_y, m = round(S/S_y·2ᵏ), q = clamp(⌊(q_a·m_a + q_b·m_b + c)·2⁻ᵏ⌋).
     """
@@ -75,7 +76,7 @@ def add(op):
     k = 14 - int(np.frexp((a.scale + b.scale) / y.scale)[1])
     ma, mb = (round(p.scale / y.scale * 2.0**k) for p in (a, b))
     constant = (y.zero_point << k) - a.zero_point * ma - b.zero_point * mb + (1 << k >> 1)
-    constant = (constant + 128) >> 8 << 8
+    constant = (constant + 127) >> 8 << 8
     left, right = np.arange(256) * ma + constant, np.arange(256) * mb
     left, right = left.astype(np.int32), right.astype(np.int32)
     return lambda p, q: np.clip((left[p] + right[q]) >> k, 0, 255).astype(np.uint8)

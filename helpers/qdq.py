@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from . import head
 from .affine import choose_qparams, qrange
 from .contract import Group, float_name, fused_groups, list_qparams, sources
 from .graph import constants, float_model, read_model, save_model
@@ -38,44 +39,8 @@ ORT_TYPES = {
 
 
 def head_convs(model: onnx.ModelProto) -> list[str]:
-    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first.
-
-    Every path back from the outputs ends at a learned convolution. DFL's own only holds 0, 1, … 15:
-    it is walked through, and what lies behind it are the boxes. Raises ValueError where there is no such head.
-    """
-    producer = {name: node for node in model.graph.node for name in node.output}
-    stored = constants(model)
-
-    def is_dfl(node):
-        weight = stored.get(node.input[1], np.zeros(2)).ravel()
-        return np.array_equal(weight, np.arange(weight.size))
-
-    def last_convs(names):
-        found, seen, todo = [], set(), list(names)
-        while todo:
-            node = producer.get(name := todo.pop(0))
-            if node is None or name in seen:
-                continue
-            seen.add(name)
-            if node.op_type == "Conv" and not is_dfl(node):
-                found.append(name)
-            else:
-                todo.extend(node.input)
-        return found
-
-    outputs = [o.name for o in model.graph.output]
-    dfl = [n.input[0] for n in model.graph.node if n.op_type == "Conv" and is_dfl(n)]
-    boxes = last_convs(dfl) if dfl else outputs[::2]  # without DFL: cut already, boxes and scores in turn
-    scores = [c for c in last_convs(outputs) if c not in boxes]
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    area = {
-        v.name: int(np.prod([d.dim_value for d in v.type.tensor_type.shape.dim[2:]]))
-        for v in (*inferred.value_info, *inferred.output)
-    }
-    pairs = list(zip(sorted(boxes, key=area.get), sorted(scores, key=area.get), strict=False))[::-1]
-    if not pairs or len(boxes) != len(scores) or any(area[b] != area[s] for b, s in pairs):
-        raise ValueError("no YOLOv8 detection head found; give a YOLOv8 model exported without NMS.")
-    return [name for pair in pairs for name in pair]
+    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first; `head.find`."""
+    return head.find(model).outputs
 
 
 def split_head(model_path, out) -> Path:
@@ -83,7 +48,8 @@ def split_head(model_path, out) -> Path:
 
     The full graph ends in one Concat of boxes (0…640) and scores (0…1); under one 8-bit scale,
     S = 640/255 ≈ 2.5, every score is below half a step and becomes 0. `vision` decodes outside of the graph.
-    Outputs: (box logits 1×64×H×W, class logits 1×classes×H×W) per stride, finest first.
+    Outputs: (box logits 1×4·reg_max×H×W, class logits 1×classes×H×W) per stride, finest first. Any version of
+    Ultralytics may have exported it, with any number of strides.
 
     Raises ValueError (no YOLOv8 head, dynamic input, not ONNX). Source: Ultralytics' `Detect` module;
     Li et al., "Generalized Focal Loss", 2020 (DFL).
@@ -102,7 +68,17 @@ def split_head(model_path, out) -> Path:
         [i.name for i in model.graph.input], outputs
     )
     cut.metadata_props.extend(model.metadata_props)
+    _store_constants(cut.graph)
     return save_model(cut, out)
+
+
+def _store_constants(graph: onnx.GraphProto) -> None:
+    """Make stored tensors of Constant nodes, as exports without a simplifier have them: quantizing asks for ranges."""
+    for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]:
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(node.attribute[0].t)
+        tensor.name = node.output[0]
+        graph.node.remove(node)
 
 
 def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_channel=True, a16=()) -> Path:

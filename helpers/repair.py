@@ -11,7 +11,7 @@ import numpy as np
 from onnx import numpy_helper
 from tqdm.auto import tqdm
 
-from . import calibrate, qdq
+from . import calibrate, head, qdq
 from .affine import choose_qparams, dequantize, qrange
 from .drift import Drift, drift_from, look
 from .graph import constants, float_model, save_model
@@ -85,9 +85,9 @@ def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tupl
     for name in (i.name for i in model.graph.input):
         if histograms[name].min >= 0 and histograms[name].max <= 1:
             ranges[name] = (0.0, 1.0)
-    outputs = [o.name for o in model.graph.output]
-    if len(outputs) == 6:
-        for box, score in zip(outputs[::2], outputs[1::2], strict=True):
+    outputs = [(o.name, [d.dim_value for d in o.type.tensor_type.shape.dim]) for o in model.graph.output]
+    if found := head.of_outputs(outputs):
+        for box, score in zip(found.boxes, found.scores, strict=True):
             ranges[box] = max(histograms[box].min, -4.0), max(histograms[box].max, 0.0)
             ranges[score] = max(histograms[score].min, _SEEN), max(histograms[score].max + 0.5, 0.0)
     return ranges

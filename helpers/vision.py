@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
+from . import head
 from . import session as _session
 from .boxes import average_precision, box_iou, match, nms
 from .paired import average_precision_interval, paired_boxes, paired_metrics
@@ -80,43 +81,49 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def letterbox(image, size: int = 640) -> tuple[np.ndarray, float, tuple[int, int]]:
-    """Fit a picture into size × size, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
+def letterbox(image, size=640) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """Fit a picture into `size`, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
 
-    x is 1×3×size×size float32 in 0…1, RGB; a point of the picture sits at `gain·p + (left, top)` px in x.
-    Calibration and inference share this one function: another resize would be another distribution.
-    `image` is a path, a PIL image or an H×W×3 uint8 array.
+    `size` is (height, width) or the side of a square, H = W. x is 1×3×H×W float32 in 0…1, RGB; a point of the
+    picture sits at `gain·p + (left, top)` px in x. Calibration and inference share this one function: another resize
+    would be another distribution. `image` is a path, a PIL image or an H×W×3 uint8 array.
 
-    >>> x, gain, pad = letterbox(Image.new("RGB", (100, 50)), 320)
+    >>> x, gain, pad = letterbox(Image.new("RGB", (100, 50)), (320, 400))
     >>> x.shape, gain, pad
-    ((1, 3, 320, 320), 3.2, (0, 80))
+    ((1, 3, 320, 400), 4.0, (0, 60))
     """
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image)
-    gain = min(size / image.width, size / image.height)
+    high, wide = _height_width(size)
+    gain = min(wide / image.width, high / image.height)
     width, height = max(1, round(image.width * gain)), max(1, round(image.height * gain))
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (size - width) // 2, (size - height) // 2
-    canvas = Image.new("RGB", (size, size), (114, 114, 114))
+    left, top = (wide - width) // 2, (high - height) // 2
+    canvas = Image.new("RGB", (wide, high), (114, 114, 114))
     canvas.paste(image, (left, top))
     x = np.asarray(canvas, np.float32).transpose(2, 0, 1)[None] / np.float32(255)
     return np.ascontiguousarray(x), gain, (left, top)
 
 
-def picture_input(session, path) -> tuple[str, int]:
-    """Name and side of a model's one input, 1×3×S×S; ValueError where the model takes something else."""
+def _height_width(size) -> tuple[int, int]:
+    return (size, size) if np.ndim(size) == 0 else tuple(size)
+
+
+def picture_input(session, path) -> tuple[str, tuple[int, int]]:
+    """Name and (height, width) of a model's one input, 1×3×H×W; ValueError where the model takes something else."""
     first, *more = session.get_inputs()
-    size = first.shape[-1] if first.shape else None
-    if more or not isinstance(size, int) or list(first.shape) != [1, 3, size, size]:
+    size = tuple(first.shape[2:])
+    if more or list(first.shape) != [1, 3, *size] or len(size) != 2 or not all(isinstance(n, int) for n in size):
         shape = "×".join(map(str, first.shape))
-        raise ValueError(f"{path}: input '{first.name}' is {shape}; a detector here takes one square input, 1×3×S×S.")
+        raise ValueError(f"{path}: input '{first.name}' is {shape}; a detector here takes one picture, 1×3×H×W.")
     return first.name, size
 
 
 class Feeds:
-    """Pictures as a re-iterable of `{input name: 1×3×S×S float32}`, read one at a time, so memory stays flat.
+    """Pictures as a re-iterable of `{input name: 1×3×H×W float32}`, read one at a time, so memory stays flat.
 
-    `model` (a path) sets the input's name and size; without it they are 'images' and 640, YOLOv8's own.
+    `model` (a path) sets the input's `name` and `size`, (height, width); without it they are 'images' and (640, 640),
+    YOLOv8's own.
     Raises ValueError (no pictures) at once and names an unreadable picture when it is reached.
 
     >>> from helpers import assets
@@ -129,7 +136,7 @@ class Feeds:
         self.paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
         if not self.paths:
             raise ValueError("no pictures were given; name a folder that holds .jpg or .png files.")
-        self.name, self.size = "images", 640
+        self.name, self.size = "images", (640, 640)
         if model is not None:
             self.name, self.size = picture_input(_session.load(model), model)
 
@@ -143,11 +150,12 @@ class Feeds:
         return (self[i] for i in range(len(self)))
 
 
-def decode(outputs, size: int, conf: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decode(outputs, size, conf: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """YOLOv8's raw outputs to candidates above `conf`: `(xyxy px of the input, scores, classes)`.
 
     Cut graphs give (1×4R×H×W, 1×C×H×W) per stride: a side's distance is Σ i·softmax(logits)_i · stride
-    (DFL; Li et al. 2020), a score is σ(logit). The whole graph gives one 1×(4+C)×N of boxes and scores.
+    (DFL; Li et al. 2020), a score is σ(logit). The whole graph gives one 1×(4+C)×N of boxes and scores. `size` is
+    the input's (height, width), or the side of a square.
     """
     boxes, scores, classes = [], [], []
     if len(outputs) == 1:
@@ -157,7 +165,8 @@ def decode(outputs, size: int, conf: float) -> tuple[np.ndarray, np.ndarray, np.
         return np.concatenate([centre - half, centre + half], 1), probability[c, i], c
     threshold = np.log(conf / (1 - conf)) if conf > 0 else -np.inf
     for box, logit in zip(outputs[::2], outputs[1::2], strict=True):
-        stride = size / box.shape[-1]
+        high, wide = _height_width(size)
+        stride = np.tile([wide / box.shape[3], high / box.shape[2]], 2)
         c, y, x = np.nonzero(logit[0] > threshold)
         sides = box[0][:, y, x].reshape(4, box.shape[1] // 4, len(c)).astype(np.float64)
         sides = np.exp(sides - sides.max(1, keepdims=True))
@@ -184,7 +193,8 @@ def class_scores(outputs) -> np.ndarray:
 class Detector:
     """A YOLOv8 ONNX model (whole or cut; FP32 or QDQ) on one target, from picture to boxes.
 
-    `session.load` says what `target` and `options` may be and raises where they are not to be had.
+    `session.load` says what `target` and `options` may be and raises where they are not to be had. `size` is the
+    input's (height, width). Raises ValueError for a model that is no YOLOv8 detector, such as a classifier.
 
     >>> from helpers import assets
     >>> xyxy, scores, classes = Detector(assets.model()).detect(assets.images()[0])
@@ -196,6 +206,11 @@ class Detector:
         self.path, self.target = Path(path), target
         self.session = _session.load(path, target, **options)
         self.input, self.size = picture_input(self.session, path)
+        outputs = [(o.name, o.shape) for o in self.session.get_outputs()]
+        if head.of_outputs(outputs) is None and not head.is_decoded(outputs, self.size):
+            shown = ", ".join(f"'{name}' {'×'.join(map(str, shape))}" for name, shape in outputs[:2])
+            text = "is no YOLOv8 detector, whole or cut by `qdq.split_head`"
+            raise ValueError(f"{path}: {text}: its outputs are {shown}{' …' * (len(outputs) > 2)}; give one.")
         meta = self.session.get_modelmeta().custom_metadata_map
         self.names: dict[int, str] = ast.literal_eval(meta.get("names", "{}"))
 

@@ -36,7 +36,8 @@ def workbench(model=None, pictures=None, calibration=None) -> Workbench:
     A model is named as for `assets.model`; pictures are a folder, as for `assets.images`, or a list of paths. None
     takes what `assets.course()` has, 6 pictures and 16; your own pictures alone also calibrate. Raises as `Bench` does.
     """
-    own, calibrating, judging = assets.course()
+    if model is None or pictures is None:
+        own, calibrating, judging = assets.course()
     pictures, calibration = (assets.images(p) if isinstance(p, (str, Path)) else p for p in (pictures, calibration))
     if pictures is None:
         pictures, calibration = judging[:6], calibration or calibrating[:16]

@@ -43,9 +43,38 @@ def test_looked_for_in_order_path_variable_cache(cache, tmp_path, monkeypatch):
         assets.model("yolov8n")
 
 
-def test_course_falls_back_to_data_as_a_whole(cache):
+def said(capsys) -> str:
+    """The line that `course` prints, asked for twice."""
+    assets._say.cache_clear()
+    assert assets.course() == assets.course()
+    (line,) = capsys.readouterr().out.splitlines()
+    return line
+
+
+def test_course_falls_back_to_data_as_a_whole(cache, capsys):
+    line = said(capsys)
     model, calibration, judging = assets.course()
     assert model == assets.model() and calibration == assets.images() and judging == assets.images("validation")
+    assert not set(calibration) & set(judging)
+    assert "data/scenes.onnx" in line and "neither yolov8n nor coco128 is in" in line
+
+
+def test_course_says_which_model_serves_and_why(cache, capsys, monkeypatch):
+    cache.mkdir()
+    (cache / "yolov8n.pt").write_bytes(b"weights")
+    with monkeypatch.context() as without:
+        without.setitem(__import__("sys").modules, "ultralytics", None)
+        line = said(capsys)
+    assert "data/scenes.onnx" in line and "yolov8n.pt is there but the extra `yolo`" in line
+    (cache / "yolov8n.pt").rename(cache / "yolov8n.onnx")
+    assert "yolov8n is there but coco128 is not in" in said(capsys)
+    (cache / "coco128").mkdir()
+    for k in range(6):
+        (cache / "coco128" / f"{k}.jpg").touch()
+    assert f"{cache / 'yolov8n.onnx'} serves, with COCO128, 3 pictures to calibrate, 3 to judge" in said(capsys)
+    assert assets.course()[0] == cache / "yolov8n.onnx" and assets.course()[1][0].name == "3.jpg"
+    monkeypatch.setenv(assets.VARIABLE, "")
+    assert "since INT8_ASSETS is empty" in said(capsys)
 
 
 def test_one_sentence_says_what_is_missing_how_to_get_it_and_what_serves(cache, tmp_path):

@@ -13,7 +13,7 @@ from conftest import needs_htp
 from PIL import Image
 
 from helpers import assets, repair, vision
-from helpers.__main__ import main, pick
+from helpers.__main__ import listed, main, pick
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +68,19 @@ def classes(tmp_path):
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 29])
 def test_a_limit_takes_from_the_whole_folder_and_always_the_same(classes, limit, capsys):
-    found = pick(assets.images(classes), limit)
-    assert found == pick(assets.images(classes), limit) == sorted(found) and len(set(found)) == limit
+    found = pick(listed(str(classes)), limit)
+    assert found == pick(listed(str(classes)), limit) == sorted(found) and len(set(found)) == limit
     kinds = [p.parent.name for p in found]
     assert all(abs(kinds.count(kind) - limit / 3) <= 1 for kind in ("cat", "dog", "owl"))
     assert "1 × .npy passed over; 30 pictures are read" in capsys.readouterr().err
 
 
 def test_pictures_that_set_the_ranges_are_judged_last(classes):
-    whole = pick(assets.images(classes), None)
+    whole = pick(listed(str(classes)), None)
     seen = {p.name for p in whole[::2]}
-    assert not seen & {p.name for p in pick(assets.images(classes), 15, seen)}
-    assert len(seen & {p.name for p in pick(assets.images(classes), 18, seen)}) == 3
-    assert pick(assets.images(classes), None, seen) == pick(assets.images(classes), 30, seen) == whole
+    assert not seen & {p.name for p in pick(listed(str(classes)), 15, seen)}
+    assert len(seen & {p.name for p in pick(listed(str(classes)), 18, seen)}) == 3
+    assert pick(listed(str(classes)), None, seen) == pick(listed(str(classes)), 30, seen) == whole
 
 
 def test_evaluate_says_whether_its_pictures_set_the_ranges(out, capsys):
