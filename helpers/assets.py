@@ -213,6 +213,8 @@ def _why(found: dict, missing: dict) -> str:
         return f"{VARIABLE} is empty"
     if isinstance(reason, ImportError):
         return "yolov8n.pt is there but the extra `yolo`, which makes ONNX of it, is not installed"
+    if isinstance(reason, UntrustedPickle):
+        return "yolov8n.pt is there but its SHA-256 is not one that we know, so it is not loaded (see `assets.model`)"
     if not isinstance(reason, FileNotFoundError):
         return f"yolov8n is there but {str(reason).rstrip('.')}"
     where = f"{VARIABLE}'s folder or data/cache"

@@ -150,9 +150,10 @@ def _on_integer(fp32, qdq, pairs, isolated):
 
 def each_alone(model: Model, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Codes of every operator of an `integer.Model`, each on `values` of its inputs (real numbers or codes)."""
-    given = {}
+    given = model.codes(values)  # the graph inputs, as the HTP makes them
     for t, x in values.items():
-        given[t] = x if x.dtype == np.uint8 else quantize(x, model.qparams[t], name=t)
+        if t not in given:
+            given[t] = x if x.dtype == np.uint8 else quantize(x, model.qparams[t], name=t)
     made = {}
     with one_thread():
         for kernel, taken, outputs in model._steps:

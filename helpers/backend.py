@@ -153,6 +153,7 @@ def refuse_another(options: dict) -> None:
             f"{wanted}, or use another process."
         )
 
+
 _changing, _quiet = threading.Lock(), {"users": 0, "kept": -1}  # descriptor 1 is the whole process's
 
 

@@ -14,6 +14,8 @@ from onnx import numpy_helper
 def read_model(path) -> onnx.ModelProto:
     """Read an ONNX file whose inputs are all static; raises FileNotFoundError or ValueError otherwise.
 
+    External data is read from the model's own folder alone.
+
     >>> from helpers import assets
     >>> read_model(assets.model()).graph.input[0].name
     'images'
@@ -23,6 +25,11 @@ def read_model(path) -> onnx.ModelProto:
         raise FileNotFoundError(f"{path}: no such file; give the path of an ONNX model.")
     try:
         model = onnx.load(path)
+    except onnx.checker.ValidationError as e:  # onnx before 1.21 read any file that a model named: CVE-2026-34445
+        text = " ".join(str(e).split()).rstrip(".")
+        raise ValueError(
+            f"{path}: its weights in other files cannot be read ({text}); put those files into the model's folder."
+        ) from None
     except Exception:
         model = onnx.ModelProto()
     if not model.graph.node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .affine import QParams, dequantize
+from .affine import QParams, dequantize, quantize
 
 
 def mantissa(real, bits: int):
@@ -19,18 +19,33 @@ def mantissa(real, bits: int):
     return np.where(carried, m >> 1, m), exponent + carried
 
 
+def quantize_input(x, qp: QParams, *, name: str = "x") -> np.ndarray:
+    """Codes of a float graph input, as the HTP makes them: q = clamp(round(float16(x/S)) + Z), half away from 0.
+
+    ONNX (`affine.quantize`) keeps x/S in float32 and rounds half to even. Raises ValueError as it does.
+
+    >>> quantize_input([0.25, -0.25, 100.24], QParams(0.5, 3, "uint8"))
+    array([  4,   2, 204], dtype=uint8)
+    """
+    quantize(x, qp, name=name)  # for its complaints
+    with np.errstate(over="ignore"):  # past float16 is past every code
+        steps = (np.asarray(x, np.float32) / np.float32(qp.scale)).astype(np.float16).astype(np.float32)
+    steps = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
+    return np.clip(steps + np.float32(qp.zero_point), 0, 255).astype(np.uint8)
+
+
 def recode(source: QParams, target: QParams, first: bool = False) -> np.ndarray:
     """The table that takes every code of one scale to another: a 15-bit multiplier, halves up.
 
-    q' = clamp(⌊(q − Z)·r + ½⌋ + Z'), r = S/S'. Two roundings where r < ½: once to 7 fractional bits, then to none.
-    `first`, straight behind the graph's input, always rounds twice, with 6 bits in between.
+    q' = clamp(⌊(q − Z)·r + ½⌋ + Z'), r = S/S' in [2^(e−1), 2ᵉ). Two roundings where r < ½: once to 7 fractional
+    bits, then to none. `first`, straight behind the graph's input, always rounds twice, min(6, 7 − e) bits in between.
 
     >>> recode(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
     array([0, 1, 1, 2, 2], dtype=uint8)
     """
     m, e = mantissa(source.scale / target.scale, 15)
     shift, product = int(15 - e), (np.arange(256) - source.zero_point) * m
-    bits = 6 if first else 7 if e < 0 else shift
+    bits = min(6, 7 - int(e)) if first else 7 if e < 0 else shift
     if bits < shift:
         product = (product + (1 << shift - bits >> 1)) >> shift - bits
     steps = (product + (1 << bits >> 1)) >> bits

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 
-from .affine import QParams, dequantize, quantize
+from .affine import QParams, dequantize
 from .contract import float_name, fused_groups, list_qparams
 from .graph import constants, read_model
-from .kernels import DIRECT, KERNELS
+from .hexagon import quantize_input, recode
+from .kernels import DIRECT, KERNELS, MOVES, PASS, refuse
 
 
 @functools.cache
@@ -40,6 +41,35 @@ def one_thread():
         put(before)
 
 
+def _check(model, inputs, floats) -> None:
+    """Raises ValueError for a graph whose codes would not be those of `list_qparams`, naming the tensor."""
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if opset < 13:
+        raise ValueError(f"the graph has opset {opset}; convert it to 13 or newer with `onnx.version_converter`.")
+    for value in inputs:
+        kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        if kind not in ("FLOAT", "UINT8"):
+            raise ValueError(f"input '{value.name}' is {kind.lower()}; give the graph float or uint8 inputs.")
+    made, pairs = {}, {}
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[0] in floats:
+            continue
+        first, tensor = made.get(node.input[0]), float_name(node.input[0])
+        key = node.input[0] if first is None or first.op_type != "QuantizeLinear" else first.input[0]
+        numbers = [floats[name] for name in node.input[1:]]
+        if any(v.size != 1 for v in numbers):
+            raise ValueError(f"tensor '{tensor}' has a scale per channel; give every activation one scale.")
+        dtype = numbers[1].dtype.name if len(numbers) > 1 else "uint8"
+        if dtype != "uint8":
+            raise ValueError(f"tensor '{tensor}' is {dtype}; quantize every activation to uint8.")
+        numbers = [v.item() for v in numbers]
+        if node.op_type == "QuantizeLinear" and first is not None and first.op_type == "DequantizeLinear":
+            raise ValueError(f"tensor '{tensor}' is quantized a second time; give each tensor one pair of Q and DQ.")
+        if pairs.setdefault(key, numbers) != numbers:
+            raise ValueError(f"tensor '{float_name(key)}' has two scales in its Q and DQ nodes; give it one.")
+        made[node.output[0]] = node
+
+
 class Model:
     """A QDQ graph with its weights, multipliers and tables prepared once; `run` then computes on codes.
 
@@ -58,6 +88,7 @@ class Model:
         graph, floats = model.graph, constants(model)
         self.proto, self.qparams = model, list_qparams(model)
         self.inputs = [i for i in graph.input if i.name not in floats]
+        _check(model, self.inputs, floats)
         source, self._stored, nodes = {}, {}, {}
         for node in graph.node:
             if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
@@ -70,7 +101,7 @@ class Model:
                 zero = floats[node.input[2]]
                 self.qparams[tensor] = QParams(floats[node.input[1]].item(), zero.item(), zero.dtype.name)
         self._outputs = {o.name: float_name(source.get(o.name, o.name)) for o in graph.output}
-        self._steps, made = [], {}
+        self._steps, self._asides, self._edge, made = [], {}, {i.name for i in self.inputs}, {}
         for group in fused_groups(model):
             node = nodes[group.output]
             name = f"{node.op_type} node '{node.name or group.output}'"
@@ -82,31 +113,64 @@ class Model:
             taken = [t for t in inputs if t in self.qparams]
             for tensor in (*taken, *outputs):
                 dtype = self.qparams[tensor].dtype if tensor in self.qparams else "float32"
-                if dtype != "uint8" and tensor not in self._stored:
+                if dtype != "uint8" and (tensor not in self._stored or group.op != "Conv"):
                     raise ValueError(f"{name}: tensor '{tensor}' is {dtype}; quantize every activation to uint8.")
-            if group.op == "Concat":
-                taken = [self._aside(t, outputs[0], made) for t in taken]
             op = SimpleNamespace(
+                kind=group.op,
                 name=name,
                 attr={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
-                inputs=[self.qparams[t] for t in taken],
                 outputs=[self.qparams[t] for t in outputs],
                 stored=[self._stored.get(t, floats.get(t)) for t in inputs],
-                kinds=[made[t][0] if t in made else None for t in taken],
+                shapes=[np.shape(self._stored[t]) if t in self._stored else None for t in taken],
             )
-            self._steps.append((KERNELS[group.op](op), taken, outputs))
-            made |= dict.fromkeys(outputs, (group.op, op, taken))
+            self._step(op, taken, outputs, made)
+
+    def _step(self, op, taken, outputs, made):
+        """One kernel more, prepared; a Concat reads what its producers make at its own scale."""
+        if op.kind == "Concat":
+            taken = [self._aside(t, outputs[0], made) for t in taken]
+        inputs, kinds = [self.qparams[t] for t in taken], [made[t][0].kind if t in made else None for t in taken]
+        edge = [t in self._edge for t in taken]
+        op = SimpleNamespace(**vars(op) | {"inputs": inputs, "kinds": kinds, "edge": edge})
+        self._steps.append((KERNELS[op.kind](op), taken, outputs))
+        if op.kind in MOVES and edge[0]:
+            self._edge.update(outputs)
+        made |= dict.fromkeys(outputs, (op, taken))
 
     def _aside(self, tensor: str, target: str, made) -> str:
         """The tensor that a Concat reads: `tensor`, or what its producer makes at the Concat's scale."""
-        kind, op, taken = made.get(tensor, (None, None, ()))
-        if kind not in DIRECT or self.qparams[tensor] == self.qparams[target]:
+        op, taken = made.get(tensor, (None, ()))
+        entry = tensor in {i.name for i in self.inputs}
+        if self.qparams[tensor] == self.qparams[target] or (tensor in self._edge and not entry):
+            return tensor
+        if op and op.kind in PASS:
+            if made[taken[0]][0].kind in ("Concat", "Sigmoid") and self.qparams[taken[0]] != self.qparams[target]:
+                refuse(op, f"it stands between a Concat or Sigmoid and Concat '{target}' of another scale")
+            before, taken = taken, [self._aside(t, target, made) for t in taken]
+            if taken == before:
+                return tensor
+        elif not entry and (not op or op.kind not in DIRECT):
             return tensor
         aside = f"{tensor} at the scale of {target}"
         self.qparams[aside] = self.qparams[target]
-        op = SimpleNamespace(**vars(op) | {"outputs": [self.qparams[target]]})
-        self._steps.append((KERNELS[kind](op), taken, [aside]))
+        if entry:
+            self._asides[aside] = tensor
+        else:
+            again = SimpleNamespace(**vars(op) | {"outputs": [self.qparams[target]]})
+            self._step(again, taken, [aside], made)
         return aside
+
+    def codes(self, feed) -> dict[str, np.ndarray]:
+        """Codes of the graph inputs as the HTP makes them; integers are codes already."""
+        values = {}
+        for i in self.inputs:
+            x, qp = np.asarray(feed[i.name]), self.qparams[i.name]
+            is_code = x.dtype.kind in "iu"
+            values[i.name] = x.astype(np.uint8) if is_code else quantize_input(x, qp, name=i.name)
+            for aside in (aside for aside, tensor in self._asides.items() if tensor == i.name):
+                to = self.qparams[aside]
+                values[aside] = recode(qp, to, True)[values[i.name]] if is_code else quantize_input(x, to, name=i.name)
+        return values
 
     def run(self, feed, every: bool = False) -> dict[str, np.ndarray]:
         """Codes of the graph's outputs, or of `every` activation by its name in the float graph.
@@ -122,8 +186,7 @@ class Model:
                 raise ValueError(f"input '{i.name}' has shape {x.shape}; the graph takes {shape}.")
             if x.dtype.kind in "iu" and (x.min() < 0 or x.max() > 255):
                 raise ValueError(f"input '{i.name}' holds codes outside of 0 … 255; give uint8 codes or real numbers.")
-            is_code = x.dtype.kind in "iu"
-            values[i.name] = x.astype(np.uint8) if is_code else quantize(x, self.qparams[i.name], name=i.name)
+        values |= self.codes(feed)
         last = {t: k for k, (_, taken, _) in enumerate(self._steps) for t in taken}
         with one_thread():
             for k, (kernel, taken, outputs) in enumerate(self._steps):
