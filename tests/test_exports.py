@@ -123,21 +123,22 @@ def test_boxes_come_back_in_the_pixels_of_the_picture_itself(tmp_path):
     assert len(scores) == 1
 
 
-def classifier(folder: Path) -> Path:
-    """Conv → GlobalAveragePool → Gemm → Softmax, as a picture's classifier ends."""
-    text = """<ir_version: 8, opset_import: ["": 17]> g (float[1,3,32,32] images) => (float[1,5] probability) {
-        a = Conv <kernel_shape = [3, 3], strides = [2, 2]> (images, w)  b = Relu(a)  c = GlobalAveragePool(b)
-        d = Flatten(c)  e = Gemm(d, v)  probability = Softmax(e) }"""
+def classifier(folder: Path, kernel: int) -> Path:
+    """Conv → GlobalAveragePool → Gemm → Softmax, as a picture's classifier ends; a kernel of 32 leaves one place."""
+    text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[1,3,32,32] images) => (float[1,5] probability) {{
+        a = Conv <kernel_shape = [{kernel}, {kernel}], strides = [2, 2]> (images, w)  b = Relu(a)
+        c = GlobalAveragePool(b)  d = Flatten(c)  e = Gemm(d, v)  probability = Softmax(e) }}"""
     model = onnx.parser.parse_model(text)
     rng = np.random.default_rng(0)
-    for name, shape in (("w", (8, 3, 3, 3)), ("v", (8, 5))):
+    for name, shape in (("w", (8, 3, kernel, kernel)), ("v", (8, 5))):
         model.graph.initializer.append(numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
     onnx.save(model, folder / "classifier.onnx")
     return folder / "classifier.onnx"
 
 
-def test_a_classifier_is_not_taken_for_a_detector(tmp_path, capsys):
-    path = classifier(tmp_path)
+@pytest.mark.parametrize("kernel", [3, 32])
+def test_a_classifier_is_not_taken_for_a_detector(kernel, tmp_path, capsys):
+    path = classifier(tmp_path, kernel)
     assert main(["quantize", str(path), "-o", str(tmp_path / "out")]) == 2 and not (tmp_path / "out").exists()
     error = capsys.readouterr().err.splitlines()[-1]
     assert "classifier.onnx: no YOLOv8 detection head found" in error
