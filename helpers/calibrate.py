@@ -186,7 +186,10 @@ def entropy(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     within = np.interp(ends, x, below) - np.interp(-ends, x, below)
     within[-1] = h.n
     bins = np.maximum(np.diff(within), 0)
-    bins[0] = bins[1]
+    zero = int(
+        np.clip(np.ceil(2.0 ** h.occupied[0] / ends[1]), 1, _BINS - 1)
+    )  # bins that the histogram's own first fills
+    bins[:zero] = bins[zero]
     divergence = _divergence(bins / bins.sum(), levels)
     best = np.flatnonzero(divergence <= divergence.min() + 1e-12)[-1]  # of equals the widest
     low, high = np.clip([-ends[_FIRST + best], ends[_FIRST + best]], low, high)

@@ -24,13 +24,16 @@ def published(counts, levels=128, first=128):
     for i in range(first, len(bins) + 1):
         p = bins[:i].copy()
         p[-1] += bins[i:].sum()
-        level = np.arange(i) * levels // i
         filled = bins[:i] > 0
+        if p[-1] > 0 and not filled[-1]:
+            found[i] = np.inf
+            continue
+        level = np.arange(i) * levels // i
         total = np.bincount(level, bins[:i], levels)
         members = np.bincount(level[filled], minlength=levels)
-        q = np.where(filled, total[level] / np.maximum(members, 1)[level], 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found[i] = float(np.where(p > 0, p / p.sum() * np.log((p / p.sum()) / (q / q.sum())), 0).sum())
+        p, q = p[filled], (total[level] / np.maximum(members, 1)[level])[filled]
+        p, q = p / p.sum(), q / q.sum()
+        found[i] = float(p @ np.log(p / q))
     least = min(found.values())
     return max(i for i, kl in found.items() if kl <= least + 1e-12), found
 

@@ -34,6 +34,14 @@ def test_entropy_is_the_published_search_on_real_layers():
     assert sum(apart <= 2 for apart, *_ in found.values()) >= 20
 
 
+def test_the_zeros_of_a_relu_do_not_decide():
+    for seed in range(3):
+        x = np.maximum(np.random.default_rng(seed).standard_t(8, 400_000), 0).astype(np.float32)
+        counts = np.histogram(x.astype(np.float64), 2048, (0, float(x.max())))[0]
+        _, theirs, ours, _ = agreement(Histogram().update(x), counts)
+        assert abs(theirs - ours) < 1
+
+
 @pytest.mark.parametrize("levels", [8, 128])
 @pytest.mark.parametrize("name", [*STORED][::6])
 def test_all_divergences_at_once_are_those_found_one_by_one(name, levels):
@@ -50,7 +58,7 @@ def test_what_kl_costs_is_what_chapter_05_says():
     silu = [lost[name] for name, (near, _) in ends.items() if 0.278 < near < 0.2785]
     both = [lost[name] for name, (near, far) in ends.items() if near > far / 3]
     assert len(silu) == 8 and 6 < np.median(silu) < 6.5 and 13.5 < max(silu) < 14.5
-    assert len(both) == 17 and max(np.abs(both)) < 2
+    assert len(both) == 16 and max(np.abs(both)) < 2
 
 
 def test_a_far_outlier_and_16_bits_give_minmax():
