@@ -15,7 +15,7 @@ from .graph import constants, float_model, read_model, save_model
 from .qdq import float_name
 
 _PLACES = 256  # output places per picture whose inputs are looked at
-_HELD = 1 << 28  # bytes of second moments held at once; for more, the feeds are run through again
+_HELD = 1 << 27  # bytes of second moments held at once; for more, the feeds are run through again
 
 
 def moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -25,19 +25,25 @@ def moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tuple[np
     """
     model = float_model(fp32)
     stored = constants(model)
-    convs = [n for n in _plain(model, stored) if only is None or n.input[1] in only]
+    convs = [_copy(n) for n in _plain(model, stored) if only is None or n.input[1] in only]
+    shapes = {n.input[1]: stored[n.input[1]].shape for n in convs}
+    del stored
     given = {i.name for i in model.graph.input}
     names = sorted({n.input[0] for n in convs} - given)
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=t) for t in names)
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.enable_cpu_mem_arena = False  # it would hold what a pass has let go
+    whole = model.SerializeToString()
+    del model  # the session has its own weights
+    session = ort.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
+    del whole
     random, sums, count = np.random.default_rng(0), {}, {}
     for feed in tqdm(feeds, desc="moments", unit="feed"):
         values = dict(zip(names, session.run(names, feed) if names else [], strict=True)) | feed
         for node in convs:
-            x, t = _patches(node, values[node.input[0]], stored[node.input[1]].shape, places, random), node.input[1]
+            x, t = _patches(node, values[node.input[0]], shapes[node.input[1]], places, random), node.input[1]
             if t not in sums:
                 sums[t], count[t] = (np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1],) * 2, np.float32)), 0
             sums[t][0][:] += x.sum(0)
@@ -68,6 +74,13 @@ def _batches(model, stored) -> list[list[str]]:
         batches[-1].append(name)
         held += size
     return batches
+
+
+def _copy(node) -> onnx.NodeProto:
+    """The node alone: one that lies in a graph keeps the whole graph in memory."""
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    return alone
 
 
 def _attribute(node, name: str, default):
@@ -145,7 +158,9 @@ def rewrite(fp32, qdq, feeds, out, choose) -> Path:
     floats = constants(real)
     stored = {t.name: t for t in model.graph.initializer}
     source = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    wanted = {n.input[1]: n for n in real.graph.node if n.op_type == "Conv"}
+    wanted = {n.input[1]: _copy(n) for n in real.graph.node if n.op_type == "Conv"}
+    batches = _batches(real, floats)
+    del real
     found = {}
     for node in [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in source and len(n.input) > 2]:
         name = float_name(source[node.input[1]].input[0])  # the output may have lost its name to a Relu behind
@@ -155,7 +170,7 @@ def rewrite(fp32, qdq, feeds, out, choose) -> Path:
             raise ValueError(f"{qdq}: its weights '{name}' are not int8; quantize them so.")
         found[name] = node
     with tqdm(total=len(found), desc="round", unit="conv") as bar:
-        for names in _batches(real, floats):
+        for names in batches:
             for name, (mean, second) in moments(fp32, feeds, only=names).items():
                 if name in found:
                     w, b = (source[t] for t in found[name].input[1:3])

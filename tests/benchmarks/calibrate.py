@@ -1,10 +1,11 @@
 """Calibration against ONNX Runtime's, on YOLOv8n at 640 and COCO128 pictures, as a table for the README.
 
-    python tests/benchmarks/calibrate.py [--repeat 5] [--accuracy]
+    python tests/benchmarks/calibrate.py [--repeat 5] [--accuracy] [--long]
 
 Every job is a process of its own that reads its pictures from disk; the jobs take turns, so that what disturbs
 the machine disturbs all of them. Time starts after the imports and includes opening sessions. Memory is the
 process's peak. `--accuracy` adds the AP of A8W8 models from sampled and from all values (about 10 minutes).
+`--long` only asks whether long runs stay linear and flat: 60 small tensors, 500 to 10,000 feeds.
 """
 
 import argparse
@@ -75,6 +76,22 @@ def run(name: str, count: int = 32) -> list[float]:
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
 
 
+def long(count: int) -> None:
+    """Observe `count` feeds of 16 floats through 60 Relus; print the CPU seconds and the process's peak, MB (Linux)."""
+    import resource
+
+    import onnx.parser
+
+    chain = " ".join(f"t{k + 1} = Relu(t{k})" for k in range(59))
+    text = f'<ir_version: 8, opset_import: ["": 17]> g (float[16] t0) => (float[16] t59) {{ {chain} }}'
+    with tempfile.TemporaryDirectory() as work:
+        onnx.save(onnx.parser.parse_model(text), path := Path(work) / "chain.onnx")
+        random, start = np.random.default_rng(0), time.process_time()
+        calibrate.observe(path, ({"t0": random.standard_normal(16, np.float32)} for _ in range(count)))
+    seconds = time.process_time() - start
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))
+
+
 def spread(values, unit: str, digits: int = 1) -> str:
     low, middle, high = np.quantile(values, [0, 0.5, 1])
     return f"{middle:.{digits}f} {unit} ({low:.{digits}f}–{high:.{digits}f})"
@@ -123,9 +140,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--accuracy", action="store_true")
-    parser.add_argument("--job", choices=JOBS, help=argparse.SUPPRESS)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--job", choices=[*JOBS, "long"], help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, default=32, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.long:
+        print("| feeds of 60 tensors | CPU ms a feed | peak memory |\n|---|---|---|")
+        for count in (500, 2000, 10_000):
+            seconds, memory = run("long", count)
+            print(f"| {count:,} | {seconds / count * 1e3:.1f} | {memory:.0f} MB |", flush=True)
+        return None
+    if args.job == "long":
+        return long(args.count)
     if args.job:
         return one(args.job, args.count)
     runs = {name: [] for name in JOBS}
