@@ -47,7 +47,8 @@ def moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tuple[np
             if t not in sums:
                 sums[t], count[t] = (np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1],) * 2, np.float32)), 0
             sums[t][0][:] += x.sum(0)
-            sums[t][1][:] += x.T @ x
+            for a in range(0, x.shape[1], 512):  # X^T X in rows, so that no second K×K is made
+                sums[t][1][a : a + 512] += x[:, a : a + 512].T @ x
             count[t] += len(x)
     if not sums:
         raise ValueError(f"{fp32}: no feeds or no convolutions to look at; give pictures, and a model with Conv.")
