@@ -22,7 +22,8 @@ def mantissa(real, bits: int):
 def quantize_input(x, qp: QParams, *, name: str = "x") -> np.ndarray:
     """Codes of a float graph input, as the HTP makes them: q = clamp(round(float16(x/S)) + Z), half away from 0.
 
-    x/S is rounded once, to float16, not through float32. ONNX (`affine.quantize`) keeps x/S in float32 and rounds half to even. Raises ValueError as it does.
+    x/S is rounded once, to float16, not through float32. ONNX (`affine.quantize`) keeps x/S in float32 and rounds
+    half to even. Raises ValueError as it does.
 
     >>> quantize_input([0.25, -0.25, 100.24], QParams(0.5, 3, "uint8"))
     array([  4,   2, 204], dtype=uint8)
