@@ -143,6 +143,13 @@ class Model:
         entry = tensor in {i.name for i in self.inputs}
         if self.qparams[tensor] == self.qparams[target] or (tensor in self._edge and not entry):
             return tensor
+        if not entry and op and op.kind in DIRECT | PASS and self.qparams[tensor].zero_point == 0:
+            # A range that begins at 0 clamps there, so the HTP keeps it and recodes.
+            if op.kind not in ("Conv", "SiLU"):
+                refuse(
+                    op, f"its output has Z = 0 and Concat '{target}' another scale, whose rounding is not known here"
+                )
+            return tensor
         if op and op.kind in PASS:
             if made[taken[0]][0].kind in ("Concat", "Sigmoid") and self.qparams[taken[0]] != self.qparams[target]:
                 refuse(op, f"it stands between a Concat or Sigmoid and Concat '{target}' of another scale")
@@ -168,8 +175,12 @@ class Model:
             is_code = x.dtype.kind in "iu"
             values[i.name] = x.astype(np.uint8) if is_code else quantize_input(x, qp, name=i.name)
             for aside in (aside for aside, tensor in self._asides.items() if tensor == i.name):
-                to = self.qparams[aside]
-                values[aside] = recode(qp, to, True)[values[i.name]] if is_code else quantize_input(x, to, name=i.name)
+                if not is_code:
+                    raise ValueError(
+                        f"input '{i.name}' goes into a Concat of another scale, whose rounding of real numbers is not "
+                        "known here; give both one scale, give codes, or use target 'cpu' or 'htp'."
+                    )
+                values[aside] = recode(qp, self.qparams[aside], True)[values[i.name]]
         return values
 
     def run(self, feed, every: bool = False) -> dict[str, np.ndarray]:

@@ -125,6 +125,8 @@ def mul(op):
     c = round((Z_y + ½)·2ˢ − n·m·2⁻¹⁵) undo it. s ≤ 7 is the largest with m < 2¹⁵ and c < 2¹⁵.
     """
     (a, b), y = two(op), op.outputs[0]
+    if any(shape is not None for shape in op.shapes):
+        refuse(op, "a constant factor rounds in a way that is not known here to the last code")
     ratio, za, zb = a.scale * float(b.scale) / y.scale, a.zero_point, b.zero_point
     n = -256 * round((255 - 2 * za) * (255 - 2 * zb) / 512)
     for s in range(min(7, -int(np.frexp(ratio)[1])), 0, -1):
@@ -222,7 +224,7 @@ def resize(op):
     def move(x):
         for axis in range(x.ndim):
             size = int(np.floor(x.shape[axis] * scales[axis])) if sizes is None else int(sizes[axis])
-            ratio = scales[axis] if sizes is None else size / x.shape[axis]
+            ratio = size / x.shape[axis]  # also for scales: the HTP knows the two sizes alone
             if size != x.shape[axis]:
                 x = x.take(np.minimum(np.arange(size) // ratio, x.shape[axis] - 1).astype(int), axis)
         return [x]

@@ -1,5 +1,7 @@
 """The QDQ graph: the head cut, true 8 bits everywhere, our ranges in, and the QParams read back."""
 
+import warnings
+
 import numpy as np
 import onnx
 import pytest
@@ -115,6 +117,39 @@ def test_an_exposed_tensor_is_the_codes_of_the_graph_as_written(int8, tmp_path):
     assert 0 < np.abs(codes.astype(int) - integers).mean() < 2, "other roundings, the same tensor"
     with pytest.raises(ValueError, match="tensor 'nothing' is not quantized; the nearest that are"):
         qdq.expose(int8, ["nothing"], tmp_path / "no.onnx")
+
+
+@pytest.mark.parametrize("op, fused", [("LeakyRelu", True), ("HardSwish", True), ("Sigmoid", False)])
+def test_expose_says_where_the_htp_has_no_codes_to_show(op, fused, tmp_path):
+    model = onnx.load(conv_model(tmp_path / "conv.onnx"))
+    model.graph.node.append(helper.make_node(op, ["y"], ["a"], name="act"))
+    model.graph.output[0].name = "a"
+    onnx.save(model, tmp_path / "float.onnx")
+    path = qdq.quantize_model(tmp_path / "float.onnx", tmp_path / "q.onnx", {"x": (0, 1), "y": (-4, 4), "a": (-1, 4)})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        qdq.expose(path, ["y", "a"], tmp_path / "shown.onnx")
+    assert [str(w.message).split(",")[0] for w in said if w.category is UserWarning] == (
+        [f"the HTP computes Conv and {op} as one"] if fused else []
+    )
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "nowhere.bin"])
+def test_weights_outside_of_the_models_folder_are_refused(location, tmp_path):
+    (tmp_path / "secret.bin").write_bytes(bytes(24))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = onnx.load(conv_model(folder / "a.onnx"))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (folder / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(
+        ValueError, match=r"a\.onnx: its weights in other files cannot be read .* into the model's folder"
+    ) as e:
+        qdq.read_model(folder / "a.onnx")
+    assert "\n" not in str(e.value)
 
 
 def qparams_equal(a, b):
