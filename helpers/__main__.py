@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import assets, calibrate, context, graph, page, plot, qdq, repair, session, vision
+from helpers import assets, calibrate, graph, plot, qdq, repair, session, vision
+from helpers.targets import context
 
 TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
 
@@ -158,7 +159,7 @@ def tell(work: Path, name: str, pictures, steps: dict) -> None:
         "compared_on": [p.name for p in few],
     }
     title = "SQNR of each activation (class logits are cut at −7 on purpose)"
-    figures = [page.bought(steps["steps"]), plot.depth({name: sqnr}, title)]
+    figures = [plot.recipe_steps(steps["steps"]), plot.sqnr_by_depth({name: sqnr}, title)]
     if any((scores > 0.25).any() for _, scores, _ in before):  # else there is nothing to compare
         metrics = vision.paired_metrics(before, after)
         found["paired"] = {k: v for k, v in metrics.items() if np.isfinite(v).all()}
@@ -166,7 +167,7 @@ def tell(work: Path, name: str, pictures, steps: dict) -> None:
         k = int(np.argmax(gaps))
         figures.append(plot.overlay(few[k], before[k], after[k], detectors[0].names))
     (work / "report.json").write_text(json.dumps(found, indent=1))
-    page.stack(figures, work / "report.png")
+    plot.stack_figures(figures, work / "report.png")
 
 
 def evaluate(args) -> None:
@@ -201,9 +202,9 @@ def evaluate(args) -> None:
 
 
 def compile_(args) -> None:
-    """A QDQ model in; a context compiled for the HTP and its passport out."""
+    """A QDQ model in; a context compiled for the HTP and its manifest out."""
     made = session.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
-    record = context.check(made)
+    record = context.verify_manifest(made)
     hexagon = record.get("device") or context.hexagon(context.built_for(record))
     print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for {hexagon}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .affine import QParams, dequantize, qrange, quantize
+from helpers.affine import QParams, dequantize, qrange, quantize
 
 
 def _pair(a, b) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ import onnx
 import pytest
 from conftest import needs_htp
 
-from helpers import affine, assets, attribution, error, graph, integer, qdq, session, vision
+from helpers import affine, assets, error, graph, integer, qdq, session, vision
+from helpers.qdq import attribution
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_isolation_names_the_operator_that_was_broken_where_cumulative_shows_all
 
 def test_integer_is_what_the_model_computes_and_isolated_kernels_read_float_inputs(cut, int8, feeds):
     found = qdq.layer_sqnr(cut, int8, feeds[:1], "integer")
-    codes, params = integer.Model(int8).run(feeds[0], every=True), qdq.list_qparams(int8)
+    codes, params = integer.Simulator(int8).run(feeds[0], every=True), qdq.list_qparams(int8)
     tensors = list(found)[3:150:30]
     for t, x in zip(tensors, exposed(cut, tensors, feeds[0]), strict=True):
         assert found[t] == pytest.approx(error.sqnr_db(x, affine.dequantize(codes[t], params[t])), abs=0.01)

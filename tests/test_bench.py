@@ -7,14 +7,15 @@ import onnx
 import pytest
 from conftest import needs_htp
 
-from helpers import assets, bench, calibrate, export, live, qdq, session, vision
+from helpers import assets, calibrate, graph, qdq, session, vision
+from helpers.workbench import experiment, export
 
 CHANGED = "/model.1/act/Mul_output_0"
 
 
 @pytest.fixture(scope="module")
 def opened():
-    return bench.Bench(assets.model(), assets.images("validation")[:3], assets.images("calibration")[:4])
+    return experiment.Experiment(assets.model(), assets.images("validation")[:3], assets.images("calibration")[:4])
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def same(a, b):
 
 
 def fresh(here, tmp_path, name="fresh.onnx"):
-    ranges = {t: here.live.ranges[leader] for leader, group in here.live.tied.items() for t in group}
-    a16 = [t for leader in here.live.a16 for t in here.live.tied[leader]]
+    ranges = {t: here.live.ranges[leader] for leader, group in here.graph.shared_scale.items() for t in group}
+    a16 = [t for leader in here.live.a16 for t in here.graph.shared_scale[leader]]
     return qdq.quantize_model(here.live.fp32, tmp_path / name, ranges, per_channel=here.live.per_channel, a16=a16)
 
 
@@ -49,7 +50,7 @@ def test_undo_restores_every_byte(here):
 @pytest.mark.parametrize("tensor", [CHANGED, "images", "/model.9/m/MaxPool_output_0", "/model.2/Split_output_1"])
 def test_a_change_in_place_is_a_fresh_quantization(here, tmp_path, tensor):
     here.detect(0)  # the session that has to outlive the change
-    low, high = here.live.ranges[here.leader(tensor)]
+    low, high = here.live.ranges[here.representative(tensor)]
     here.set(tensor, low * 0.7, high * 0.37)
     made = fresh(here, tmp_path)
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(made).graph.initializer}
@@ -80,15 +81,17 @@ def test_guilt_is_the_isolated_sqnr(here):
     feeds = vision.Feeds(here.calibration, here.live.fp32)
     measured = qdq.layer_sqnr(here.live.fp32, export.model(here, here.live.folder / "m.onnx"), feeds, isolated=True,
                               only="activations")  # fmt: skip
-    both = np.array([(db, here.sqnr(t)) for t, db in measured.items() if t in here.live.tied and np.isfinite(db)])
+    both = np.array(
+        [(db, here.sqnr(t)) for t, db in measured.items() if t in here.graph.shared_scale and np.isfinite(db)]
+    )
     assert len(both) > 150 and np.median(np.abs(both[:, 0] - both[:, 1])) < 0.3
-    assert here.tensors == sorted(here.tensors, key=here.sqnr) and set(here.tensors) == set(here.live.tied)
+    assert here.tensors == sorted(here.tensors, key=here.sqnr) and set(here.tensors) == set(here.graph.shared_scale)
     here.set(CHANGED, -0.01, 0.02)
     assert here.tensors[0] == CHANGED
 
 
 def test_a_sample_is_what_the_histogram_counted(here):
-    own = bench.Bench(here.model, here.pictures[:1])
+    own = experiment.Experiment(here.model, here.pictures[:1])
     for tensor in (CHANGED, "images", "/model.20/Concat_output_0"):
         x = own.sample(tensor, 0)
         counted = own.histograms[tensor]
@@ -106,7 +109,7 @@ def test_metrics_are_those_of_vision_and_history_goes_forward(here):
     seen = []
     metrics = here.metrics(each=lambda done, total: seen.append((done, total)))
     direct = vision.paired_metrics(here.reference, [here.detect(k) for k in range(3)])
-    assert metrics == {k: tuple(direct[k]) for k in bench.KEYS} and seen == [(k, 3) for k in range(4)]
+    assert metrics == {k: tuple(direct[k]) for k in experiment.KEYS} and seen == [(k, 3) for k in range(4)]
     count = len(here.history)
     here.metrics("integer")
     assert len(here.history) == count + 1 and here.history[-1]["target"] == "integer"
@@ -152,7 +155,7 @@ def test_a_session_comes_back_and_a_foreign_one_is_refused(here, tmp_path):
     here.set_dtype("images", "uint16")
     here.metrics()
     path, boxes, settings = export.save_session(here, tmp_path / "s.json"), here.detect(0), here.settings
-    other = bench.Bench(here.model, here.pictures, here.calibration[:1])
+    other = experiment.Experiment(here.model, here.pictures, here.calibration[:1])
     export.load_session(other, path)
     assert other.settings == settings and other.kept == here.kept and same(other.detect(0), boxes)
     assert [e["what"] for e in other.history[:-1]] == [e["what"] for e in here.history]
@@ -194,7 +197,7 @@ def test_onnx_runtimes_own_quantizer_takes_the_overrides(here, tmp_path):
                                 weight_type=QuantType.QInt8, init_overrides=export.read_overrides(path))  # fmt: skip
     quantize(str(here.live.fp32), str(tmp_path / "ort.onnx"), config)
     theirs, ours = qdq.list_qparams(tmp_path / "ort.onnx"), qdq.list_qparams(here.live.proto)
-    activations = [t for group in here.live.tied.values() for t in group]
+    activations = [t for group in here.graph.shared_scale.values() for t in group]
     assert all(theirs[t] == ours[t] for t in activations) and theirs[CHANGED].scale == np.float32(1.023 / 255)
     (tmp_path / "x.json").write_text('{"a": 3}')
     with pytest.raises(ValueError, match="no overrides"):
@@ -218,7 +221,7 @@ def test_without_an_htp_nothing_is_written(here, tmp_path, monkeypatch):
 
 
 def test_tied_activations_are_found():
-    assert live.tied(onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
+    assert graph.shared_scale(onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
         <float s = {0.5}, uint8 z = {0}, float t = {0.5}> { a = QuantizeLinear(x, s, z)  b = DequantizeLinear(a, s, z)
         c = Relu(b)  d = QuantizeLinear(c, s, z)  e = DequantizeLinear(d, s, z)  f = Neg(e)
         h = QuantizeLinear(f, t, z)  y = DequantizeLinear(h, t, z) }""")) == [("x", "c"), ("f",)]  # fmt: skip

@@ -29,12 +29,13 @@ ui
 MARKUP = """<img src=x onerror="window.hacked=1">.onnx"""
 EVIL = f"""
 import shutil
-from helpers import assets, plot, report, vision, widgets, workbench
+from helpers import assets, plot, vision, widgets, workbench
+from helpers.workbench import report
 evil, few = shutil.copy(assets.model(), {MARKUP!r}), assets.images("validation")[:2]
 vision.evaluate(evil, few)
 box = widgets.compare({{evil: vision.Detector(evil)}}, few)
 ui = workbench.workbench(evil, few, few)
-ui.wait(), ui._failed(ValueError(evil)), plot.depth({{evil: {{evil: 1.0}}}}, evil)
+ui.wait(), ui._failed(ValueError(evil)), plot.sqnr_by_depth({{evil: {{evil: 1.0}}}}, evil)
 """
 
 

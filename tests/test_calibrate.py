@@ -15,10 +15,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from helpers import activations
-from helpers import histogram as histogram_module
 from helpers.affine import choose_qparams
-from helpers.calibrate import Histogram, entropy, expected_error, minmax, moving_average, mse, observe, percentile
+from helpers.calibrate import (
+    Histogram,
+    entropy,
+    expected_error,
+    minmax,
+    moving_average,
+    mse,
+    observe,
+    observer,
+    percentile,
+)
 from helpers.error import split_error
 
 METHODS = (minmax, moving_average, percentile, mse, entropy)
@@ -350,8 +358,8 @@ def test_feeds_stream_and_memory_is_let_go(tmp_path):
 @pytest.mark.parametrize("held, runs", [(1, 1), (1 << 30, 2)])
 def test_feeds_go_one_at_a_time_where_two_would_not_fit(small, monkeypatch, held, runs):
     whole = observe(small, feeds())
-    monkeypatch.setattr(activations, "_HELD", held)
-    assert activations._Watch(small, None, None).runs == runs
+    monkeypatch.setattr(observer, "_HELD", held)
+    assert observer._Watch(small, None, None).runs == runs
     assert same(observe(small, feeds()), whole)
 
 

@@ -31,7 +31,7 @@ def test_quantize_writes_both_graphs_and_the_ranges(out):
 
 
 def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(repair, "best", functools.partial(repair.best, probe=2, rounding=2, share=0.015))
+    monkeypatch.setattr(repair, "best", functools.partial(repair.quantize_best, probe=2, rounding=2, share=0.015))
     command = ["quantize", str(assets.model()), "--limit", "3", "-o", str(tmp_path / "out")]
     assert main([*command, "--recipe", "best"]) == 0
     assert "weights rounded with inputs in view" in capsys.readouterr().out

@@ -8,8 +8,9 @@ import onnx.parser
 import pytest
 from conftest import needs_htp
 
-from helpers import backend, context, graph, session
+from helpers import graph, session
 from helpers.__main__ import main
+from helpers.targets import context, qnn
 
 NET = """<ir_version: 8, opset_import: ["": 17]> net (float[1,3,8,8] x) => (float[1,3,8,8] y)
     <float s = {0.0078125}, float t = {0.00390625}, uint8 z = {0}>
@@ -64,7 +65,7 @@ def compiled_for(path) -> set[str]:
 )
 def test_an_option_is_checked_by_name_and_by_value(options, message):
     with pytest.raises(ValueError, match=message) as caught:
-        backend.provider_options(options, backend.X_ELITE)
+        qnn.provider_options(options, qnn.X_ELITE)
     assert "\n" not in str(caught.value)
 
 
@@ -92,7 +93,7 @@ def test_load_and_compile_both_check_their_options(net, tmp_path, options):
 )
 def test_the_passport_holds_what_was_compiled_and_load_compares_it(net, tmp_path, options, soc, arch):
     made = session.compile_context(net, tmp_path / "made.onnx", **options)
-    record = context.check(made)
+    record = context.verify_manifest(made)
     assert (record["soc_model"], record["htp_arch"]) == (soc, arch) and compiled_for(made) == {arch}
     assert record["options"] == {"soc_model": soc, "htp_arch": arch} | options
     assert set(record) >= {"files", "source", "ranges", "onnxruntime", "onnxruntime-qnn"}
@@ -103,10 +104,10 @@ def test_the_passport_holds_what_was_compiled_and_load_compares_it(net, tmp_path
 
 @needs_htp
 def test_each_architecture_and_chip_of_the_table_is_the_one_that_the_compiler_builds_for(net, tmp_path):
-    for arch, socs in backend.SOCS_OF_ARCH.items():
+    for arch, socs in qnn.SOCS_OF_ARCH.items():
         made = session.compile_context(net, tmp_path / "made.onnx", soc_model=socs.split()[-1])
         assert compiled_for(made) == {arch}
-    for arch in backend.QNN_OPTIONS["htp_arch"].words.split(", "):
+    for arch in qnn.QNN_OPTIONS["htp_arch"].words.split(", "):
         assert compiled_for(session.compile_context(net, tmp_path / "made.onnx", htp_arch=arch)) == {arch}
 
 
@@ -140,7 +141,7 @@ def test_a_failure_names_the_options_that_may_be_its_cause(net):
 @needs_htp
 def test_a_context_may_have_any_name(net, tmp_path):
     made = session.compile_context(net, tmp_path / "net[1].onnx", False)
-    assert set(context.check(made)["files"]) == {"net[1].onnx", "net[1]_qnn.bin"}
+    assert set(context.verify_manifest(made)["files"]) == {"net[1].onnx", "net[1]_qnn.bin"}
     session.load(made, "htp")
 
 
@@ -186,7 +187,7 @@ def test_a_context_is_compiled_again_over_itself(net, tmp_path):
     foreign = tmp_path / "ranges.json"
     foreign.write_text(json.dumps({"of": "another tool"}))
     session.compile_context(net, tmp_path / "made.onnx")
-    assert context.check(tmp_path / "made.onnx")["ranges"] == "unknown"
+    assert context.verify_manifest(tmp_path / "made.onnx")["ranges"] == "unknown"
 
 
 def test_what_is_read_is_known_through_links_and_other_spellings(tmp_path):
@@ -199,16 +200,16 @@ def test_what_is_read_is_known_through_links_and_other_spellings(tmp_path):
 
 
 def test_a_real_npu_gets_no_hexagon_that_nobody_named():
-    assert backend.provider_options({"htp_performance_mode": "burst"}, {}) == {"htp_performance_mode": "burst"}
+    assert qnn.provider_options({"htp_performance_mode": "burst"}, {}) == {"htp_performance_mode": "burst"}
 
 
 @needs_htp
 def test_a_context_of_another_machine_s_npu_is_not_the_emulator_s(net, tmp_path):
     made = session.compile_context(net, tmp_path / "made.onnx")
-    record = context.check(made)
+    record = context.verify_manifest(made)
     for name in ("soc_model", "htp_arch", "options"):
         del record[name]
-    context.passport(made).write_text(json.dumps(record | {"device": "this NPU"}))
+    context.manifest(made).write_text(json.dumps(record | {"device": "this NPU"}))
     assert context.fit(made, {}) == {}, "on a real NPU there is nothing to compare"
     with pytest.raises(ValueError, match=r"compiled for an NPU that it does not name, and this .* soc_model 60, v73"):
         session.load(made, "htp")

@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from helpers import assets, cost, qdq
+from helpers import assets, qdq
+from helpers.graph import cost
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 g (float[1,3,8,8] x, float[4,3,3,3] w, float[4] b) => (float[1,8,4,4] z) {

@@ -9,8 +9,9 @@ from conftest import needs_htp
 from onnx import numpy_helper
 from PIL import Image
 
-from helpers import assets, calibrate, drift, head, qdq, repair, session, vision, workbench
+from helpers import assets, calibrate, head, qdq, repair, session, vision, workbench
 from helpers.__main__ import main
+from helpers.tasks import head_drift
 
 FOLDER = Path(__file__).with_name("exports")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.onnx"))
@@ -92,7 +93,7 @@ def test_the_recipe_takes_heads_of_any_number_of_outputs(name, tmp_path, monkeyp
     histograms = calibrate.observe(cut, feeds)
     ranges = repair.functional_ranges(cut, histograms)
     found = head.find(qdq.read_model(cut))
-    assert drift.outputs(cut) == found.outputs
+    assert head_drift.outputs(cut) == found.outputs
     assert [ranges[t][1] for t in found.scores] == [max(histograms[t].max + 0.5, 0) for t in found.scores]
     assert [ranges[t] for t in found.boxes] == [(max(histograms[t].min, -4), histograms[t].max) for t in found.boxes]
     wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
@@ -149,7 +150,7 @@ def test_a_classifier_is_not_taken_for_a_detector(kernel, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"classifier\.onnx: is no YOLOv8 detector.*'probability' 1×5; give one"):
         vision.Detector(path)
     with pytest.raises(ValueError, match="cut the head first"):
-        drift.outputs(path)
+        head_drift.outputs(path)
 
 
 def test_a_head_with_more_than_boxes_and_scores_is_named(tmp_path):

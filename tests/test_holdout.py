@@ -8,7 +8,8 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from helpers import calibrate, drift, holdout, qdq, repair
+from helpers import calibrate, holdout, qdq, repair
+from helpers.tasks import head_drift
 
 SIZE, CLASSES = 32, 3
 
@@ -58,7 +59,7 @@ def test_what_calibrates_does_not_judge(toy, tmp_path, monkeypatch):
     spy(calibrate, "observe", "observe")
     spy(repair, "look", "look")
     spy(repair, "round_adaptively", "round")
-    made = repair.best(toy, given, tmp_path / "best.onnx", rounding=4)
+    made = repair.quantize_best(toy, given, tmp_path / "best.onnx", rounding=4)
     assert made["calibrated_on"] == seen["observe"] and made["judged_on"] == seen["look"][:8]
     assert len(seen["observe"]) == 16 and not set(seen["observe"]) & set(seen["look"])
     assert len(seen["round"]) == 4 and set(seen["round"]) <= set(seen["observe"])
@@ -66,7 +67,7 @@ def test_what_calibrates_does_not_judge(toy, tmp_path, monkeypatch):
 
 
 def test_few_feeds_judge_and_calibrate_and_the_report_says_so(toy, tmp_path):
-    made = repair.best(toy, pictures(3), tmp_path / "best.onnx")
+    made = repair.quantize_best(toy, pictures(3), tmp_path / "best.onnx")
     assert made["calibrated_on"] == made["judged_on"] == [0, 1, 2]
     assert "judged on 3 inputs that also calibrated" in made["judge"]
 
@@ -92,11 +93,11 @@ def test_the_best_that_was_seen_is_what_is_written(toy, tmp_path, monkeypatch, b
     for name in broken:
         monkeypatch.setattr(repair, name, bad[name])
     given, out = pictures(12), tmp_path / "best.onnx"
-    made = repair.best(toy, given, out, share=0.0 if len(broken) > 1 else 0.5)
+    made = repair.quantize_best(toy, given, out, share=0.0 if len(broken) > 1 else 0.5)
     totals = {s["step"]: s["score"] + s["box"] for s in made["steps"]}
     assert totals[made["kept"]] == min(totals.values()) < totals["weights rounded with inputs in view"]
     judging = [given[i] for i in made["judged_on"]]
-    assert drift.drift(toy, out, judging).total == pytest.approx(totals[made["kept"]], abs=1e-9)
+    assert head_drift.head_drift(toy, out, judging).total == pytest.approx(totals[made["kept"]], abs=1e-9)
     again = qdq.quantize_model(toy, tmp_path / "again.onnx", made["ranges"], a16=made["a16"])
     assert qdq.list_qparams(again) == qdq.list_qparams(out), "ranges and a16 are those of the model that is kept"
     if len(broken) > 1:
@@ -120,9 +121,9 @@ def test_a_model_that_sees_nothing_is_refused_before_the_long_work(toy, tmp_path
     )
     monkeypatch.setattr(calibrate, "observe", lambda *a, **k: pytest.fail("the long work began"))
     with pytest.raises(ValueError, match=r"sees nothing \(no score of 0.1 or more\) in the 3 inputs to judge by"):
-        repair.best(path, pictures(9), tmp_path / "best.onnx")
+        repair.quantize_best(path, pictures(9), tmp_path / "best.onnx")
     with pytest.raises(ValueError, match="sees nothing"):
-        drift.drift(path, plain, pictures(2))
+        head_drift.head_drift(path, plain, pictures(2))
 
 
 class Stream:
@@ -146,7 +147,7 @@ class Stream:
 
 def test_feeds_are_never_all_held(toy, tmp_path):
     stream = Stream(30)
-    repair.best(toy, stream, tmp_path / "best.onnx", share=0.2)
+    repair.quantize_best(toy, stream, tmp_path / "best.onnx", share=0.2)
     assert 0 < stream.most <= 5
 
 
@@ -157,7 +158,7 @@ def test_feeds_that_cannot_be_read_again_are_refused(toy, tmp_path):
         ([], "there are no feeds"),
     ):
         with pytest.raises(ValueError, match=message):
-            repair.best(toy, bad, tmp_path / "best.onnx")
+            repair.quantize_best(toy, bad, tmp_path / "best.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -192,5 +193,5 @@ def test_ctrl_c_in_the_recipe_leaves_nothing(toy, tmp_path):
 
     assert 11 not in holdout.hold_back([None] * 24, 20)[1].indices, "so that it is observe that is stopped"
     with pytest.raises(KeyboardInterrupt):
-        repair.best(toy, Stopped(24), tmp_path / "made" / "best.onnx")
+        repair.quantize_best(toy, Stopped(24), tmp_path / "made" / "best.onnx")
     assert not list((tmp_path / "made").iterdir())

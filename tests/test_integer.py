@@ -6,7 +6,8 @@ import pytest
 from conftest import needs_htp
 from onnx import TensorProto, helper, numpy_helper
 
-from helpers import affine, assets, hexagon, integer, kernels, qdq, session, vision
+from helpers import affine, assets, integer, qdq, session, vision
+from helpers.integer import htp_rounding, kernels
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -266,13 +267,13 @@ def test_what_is_not_proved_is_refused_by_name(message, tmp_path):
     if "another scale" in message:
         qdq.set_range(model, output, -50, 50)
     with pytest.raises(ValueError, match=message) as caught:
-        integer.Model(model)
+        integer.Simulator(model)
     assert "\n" not in str(caught.value) and "use target 'cpu'" in str(caught.value)
 
 
 def test_real_numbers_straight_into_a_concat_of_another_scale_are_refused(tmp_path):
     net = Net(np.random.default_rng(0), 1, 8, 13, 11)
-    model = integer.Model(net.quantize(tmp_path, OPS["concat"](net)))
+    model = integer.Simulator(net.quantize(tmp_path, OPS["concat"](net)))
     feed = {name: codes.astype(np.float32) for name, codes in net.feed().items()}
     with pytest.raises(ValueError, match="input 'x0' goes into a Concat of another scale") as caught:
         model.run(feed)
@@ -311,7 +312,7 @@ def test_one_dimension_old_opsets_and_second_scales_are_refused():
     ]
     for model, message in cases:
         with pytest.raises(ValueError, match=message) as caught:
-            integer.Model(model)
+            integer.Simulator(model)
         assert "\n" not in str(caught.value)
 
 
@@ -340,7 +341,7 @@ def theirs(int8, picture, tmp_path_factory):
 
 @needs_htp
 def test_the_whole_detector_gives_the_codes_of_the_htp_and_the_cpu_does_not(int8, picture, theirs, tmp_path):
-    model = integer.Model(int8)
+    model = integer.Simulator(int8)
     ours = list(model.run(picture[1]).values())
     assert len(ours) == 6 and all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(ours, model.run(picture[0]).values(), strict=True))
@@ -357,12 +358,15 @@ def recode_once(source, target, first=False):
     return affine.quantize(affine.dequantize(np.arange(256), source), target)
 
 
-exact = hexagon.mantissa
+exact = htp_rounding.fixed_point
 WRONG = {
-    "the whole accumulator": ("requantize", rounded),
-    "an 11-bit multiplier": ("mantissa", lambda real, bits: (exact(real, bits - 1)[0] * 2, exact(real, bits - 1)[1])),
+    "the whole accumulator": ("htp_requantize", rounded),
+    "an 11-bit multiplier": (
+        "fixed_point",
+        lambda real, bits: (exact(real, bits - 1)[0] * 2, exact(real, bits - 1)[1]),
+    ),
     "an exact bias": ("stored_bias", lambda bias, *_: bias.astype(np.int64)),
-    "one rounding of a recoded tensor": ("recode", recode_once),
+    "one rounding of a recoded tensor": ("rescale_lut", recode_once),
     "a Concat that recodes": ("DIRECT", set()),
     "SiLU of a rounded sigmoid": ("sigmoid", lambda x: np.rint(255 / (1 + np.exp(-x))) / 255),
 }
@@ -390,7 +394,7 @@ def equal(truths):
 def test_another_rule_would_be_caught(rule, truths, monkeypatch):
     assert equal(truths)
     name, wrong = WRONG[rule]
-    for module in (hexagon, kernels, integer):
+    for module in (htp_rounding, kernels, integer.simulator):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, wrong)
     assert not equal(truths)
@@ -403,13 +407,13 @@ def test_convolution_sums_are_those_of_64_bit_integers(tmp_path, monkeypatch):
     net.ranges["x0"] = (0, 1)
     y = net.conv(net.x, 300, 4, 3, pads=[1] * 4)
     model = net.quantize(tmp_path, y)
-    seen, real = [], hexagon.requantize
-    monkeypatch.setattr(kernels, "requantize", lambda acc, *rest: seen.append(acc.copy()) or real(acc, *rest))
-    prepared = integer.Model(model)
+    seen, real = [], htp_rounding.htp_requantize
+    monkeypatch.setattr(kernels, "htp_requantize", lambda acc, *rest: seen.append(acc.copy()) or real(acc, *rest))
+    prepared = integer.Simulator(model)
     prepared.run({"x0": np.full((1, 300, 6, 5), 255, np.uint8)})
     weight, params = prepared._stored["c0"].astype(np.int64), prepared.qparams
     unit = np.float32(params["x0"].scale) * params["c0"].scale.max()
-    bias = hexagon.stored_bias(prepared._stored["c1"], params["c1"].scale.max(), unit)
+    bias = htp_rounding.stored_bias(prepared._stored["c1"], params["c1"].scale.max(), unit)
     assert params["x0"].zero_point == 0
     corner = (weight[:, :, 1:, 1:].sum((1, 2, 3)) * 255) + bias
     middle = (weight.sum((1, 2, 3)) * 255) + bias
@@ -446,9 +450,12 @@ def test_bad_input_is_one_sentence(int8, cut, ranges, picture, tmp_path):
     next(n for n in model.graph.node if n.op_type == "MaxPool").op_type = "GlobalMaxPool"
     a16 = qdq.quantize_model(cut, tmp_path / "a16.onnx", ranges, a16=[next(iter(ranges))])
     cases = [
-        (lambda: integer.Model(model), "GlobalMaxPool node '/model.9/m/MaxPool': no integer kernel; use target 'cpu'"),
-        (lambda: integer.Model(a16), "is uint16; quantize every activation to uint8"),
-        (lambda: integer.Model(cut), "is float32; quantize every activation to uint8"),
+        (
+            lambda: integer.Simulator(model),
+            "GlobalMaxPool node '/model.9/m/MaxPool': no integer kernel; use target 'cpu'",
+        ),
+        (lambda: integer.Simulator(a16), "is uint16; quantize every activation to uint8"),
+        (lambda: integer.Simulator(cut), "is float32; quantize every activation to uint8"),
         (lambda: integer.run(int8, {}), "input 'images' is not both in the graph and in the feed"),
         (lambda: integer.run(int8, {"images": x, "more": x}), "input 'more' is not both"),
         (lambda: integer.run(int8, {"images": x[..., :9]}), r"input 'images' has shape \(1, 3, 320, 9\)"),

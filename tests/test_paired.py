@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import paired, vision
+from helpers import boxes, vision
 
 
-def boxes(*rows):
+def found_boxes(*rows):
     """Detections from rows of (x0, y0, x1, y1, score, class)."""
     r = np.array(rows, float).reshape(-1, 6)
     return r[:, :4], r[:, 4], r[:, 5].astype(int)
@@ -19,8 +19,8 @@ def values(metrics, *keys):
 
 
 def test_a_moved_box_by_hand():
-    a = [boxes((0, 0, 40, 40, 0.9, 1), (100, 0, 110, 10, 0.5, 2))]
-    b = [boxes((4, 3, 44, 43, 0.7, 1), (100, 0, 110, 12, 0.6, 2))]
+    a = [found_boxes((0, 0, 40, 40, 0.9, 1), (100, 0, 110, 10, 0.5, 2))]
+    b = [found_boxes((4, 3, 44, 43, 0.7, 1), (100, 0, 110, 12, 0.6, 2))]
     m = vision.paired_metrics(a, b)
     overlap = 36 * 37
     drift = [1 - overlap / (3200 - overlap), 1 / 6]
@@ -32,12 +32,12 @@ def test_a_moved_box_by_hand():
 
 
 def test_lost_new_flipped_and_faded_boxes_are_told_apart():
-    a = [boxes((0, 0, 9, 9, 0.9, 0), (20, 0, 29, 9, 0.9, 0), (40, 0, 49, 9, 0.3, 0), (60, 0, 69, 9, 0.9, 0))]
+    a = [found_boxes((0, 0, 9, 9, 0.9, 0), (20, 0, 29, 9, 0.9, 0), (40, 0, 49, 9, 0.3, 0), (60, 0, 69, 9, 0.9, 0))]
     kept, flipped, faded = (0, 0, 9, 9, 0.9, 0), (20, 0, 29, 9, 0.8, 5), (40, 0, 49, 9, 0.2, 0)
-    m = vision.paired_metrics(a, [boxes(kept, flipped, faded, (80, 0, 89, 9, 0.9, 0), (0, 50, 9, 59, 0.1, 0))])
+    m = vision.paired_metrics(a, [found_boxes(kept, flipped, faded, (80, 0, 89, 9, 0.9, 0), (0, 50, 9, 59, 0.1, 0))])
     assert values(m, "flips", "lost", "new") == [1 / 4, 2 / 4, 1 / 4]
     assert values(m, "jitter_mean") == pytest.approx([-0.2 / 3])  # the faded box has a partner still
-    lower = vision.paired_metrics(a, [boxes(kept, flipped, faded)], conf=0.15)
+    lower = vision.paired_metrics(a, [found_boxes(kept, flipped, faded)], conf=0.15)
     assert values(lower, "lost") == [1 / 4]
 
 
@@ -68,7 +68,7 @@ def test_ap_and_ap_of_pictures_counted_twice_are_coco_s_own(seed):
     found[0] = found[0][0], found[0][1], (found[0][2] + 1) % 3
     found[1] = found[1][0] + 1, found[1][1], found[1][2]
     found[2] = tuple(np.concatenate([x, y]) for x, y in zip(found[2], random_pictures(rng, 1, 5)[0], strict=True))
-    ours = paired.average_precision_samples(found, truths, np.array([[1] * 5, [2, 0, 1, 1, 1]]))
+    ours = boxes.average_precision_samples(found, truths, np.array([[1] * 5, [2, 0, 1, 1, 1]]))
     drawn = [0, 0, 2, 3, 4]
     theirs = [
         vision.average_precision(f, t)["AP50-95"]
@@ -81,7 +81,7 @@ def test_ap_and_ap_of_pictures_counted_twice_are_coco_s_own(seed):
 def test_an_interval_covers_the_truth_as_often_as_it_says():
     """Share of lost boxes, known to be 0.3: of 200 made experiments, some 95 % of the intervals hold it."""
     rng, hits = np.random.default_rng(0), 0
-    here, gone = boxes((0, 0, 9, 9, 0.9, 0)), boxes()
+    here, gone = found_boxes((0, 0, 9, 9, 0.9, 0)), found_boxes()
     for _ in range(200):
         test = [gone if lost else here for lost in rng.random(60) < 0.3]
         m = vision.paired_metrics([here] * 60, test, resamples=100)
@@ -109,11 +109,11 @@ def test_halved_scores_cost_no_ap_but_boxes_and_a_retuned_threshold_brings_them_
 
 
 def test_bad_input_is_one_sentence():
-    one = [boxes((0, 0, 9, 9, 0.9, 0))]
+    one = [found_boxes((0, 0, 9, 9, 0.9, 0))]
     cases = [
         (lambda: vision.paired_metrics(one, []), "reference has 1 pictures, test 0"),
         (lambda: vision.paired_metrics([], []), "no box above 0.25"),
-        (lambda: vision.paired_metrics([boxes()], one), "no box above 0.25"),
+        (lambda: vision.paired_metrics([found_boxes()], one), "no box above 0.25"),
         (lambda: vision.average_precision_interval(one, []), "1 predictions and 0 truths"),
         (lambda: vision.average_precision_interval(one, [(np.zeros((0, 4)), np.zeros(0, int))]), "make no AP"),
     ]
@@ -124,7 +124,9 @@ def test_bad_input_is_one_sentence():
 
 
 def test_a_test_without_any_box_has_lost_all():
-    m = vision.paired_metrics([boxes((0, 0, 9, 9, 0.9, 0))], [boxes()], [(np.array([[0, 0, 9, 9.0]]), np.array([0]))])
+    m = vision.paired_metrics(
+        [found_boxes((0, 0, 9, 9, 0.9, 0))], [found_boxes()], [(np.array([[0, 0, 9, 9.0]]), np.array([0]))]
+    )
     assert values(m, "lost", "agreement", "ap", "ap_drop") == pytest.approx([1, 0, 0, 1]) and np.isnan(
         m["iou_drift"].value
     )

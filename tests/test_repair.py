@@ -8,8 +8,10 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from helpers import assets, calibrate, drift, qdq, repair, rounding, session, vision
+from helpers import assets, calibrate, qdq, repair, session, vision
 from helpers.graph import constants, read_model
+from helpers.repair import rounding
+from helpers.tasks import head_drift
 
 RANDOM = np.random.default_rng(0)
 
@@ -114,10 +116,10 @@ def test_ranges_of_data_know_what_follows(tmp_path):
     plain = qdq.quantize_model(fp32, tmp_path / "int8.onnx", ranges)
     for box in [o.name for o in model.graph.output][::2]:
         assert ranges[box][1] == histograms[box].max, "the peak is the answer: never clip it"
-    assert 0 < drift.drift(fp32, plain, feeds).total < 0.1
-    assert drift.drift(fp32, fp32, feeds).total < 1e-6
+    assert 0 < head_drift.head_drift(fp32, plain, feeds).total < 0.1
+    assert head_drift.head_drift(fp32, fp32, feeds).total < 1e-6
     with pytest.raises(ValueError, match="cut the head first"):
-        drift.drift(assets.model(), plain, feeds)
+        head_drift.head_drift(assets.model(), plain, feeds)
     wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
     front = repair.search_a16(fp32, ranges, wide, feeds[:2], share=0.03, tries=2)
     assert all(len(a["a16"]) < len(b["a16"]) and a["drift"].total > b["drift"].total for a, b in pairwise(front))
@@ -128,7 +130,7 @@ def test_drift_is_that_of_the_decoded_boxes(tmp_path):
     fp32 = qdq.split_head(assets.model(), tmp_path / "fp32.onnx")
     feed = next(iter(vision.Feeds(assets.images()[:1], fp32)))
     outputs = session.load(fp32).run(None, feed)
-    seen = drift._seen(outputs)
+    seen = head_drift._seen(outputs)
     k = max(range(3), key=lambda k: len(seen[k][2]))
     at, best, score, sides = seen[k]
     xyxy, scores, classes = vision.decode(outputs[2 * k : 2 * k + 2], 320, 0.09)
@@ -141,7 +143,7 @@ def test_drift_is_that_of_the_decoded_boxes(tmp_path):
         assert np.isclose(xyxy[same], box).all(1).any()
     moved = sides + np.float64([0, 0, 1, 0])
     whole = np.concatenate([mine[:, :2], mine[:, 2:] + np.float64([stride, 0])], 1)
-    np.testing.assert_allclose(drift._iou(sides, moved), vision.box_iou(mine, whole), rtol=1e-6)
+    np.testing.assert_allclose(head_drift._iou(sides, moved), vision.box_iou(mine, whole), rtol=1e-6)
 
 
 def test_clipping_counts_more_than_rounding():
@@ -154,7 +156,7 @@ def test_clipping_counts_more_than_rounding():
 def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
     fp32 = qdq.split_head(assets.model(), tmp_path / "fp32.onnx")
     feeds = list(vision.Feeds(assets.images()[:6], fp32))
-    made = repair.best(fp32, feeds, tmp_path / "best.onnx", probe=3, rounding=3, share=0.03)
+    made = repair.quantize_best(fp32, feeds, tmp_path / "best.onnx", probe=3, rounding=3, share=0.03)
     total = [step["score"] + step["box"] for step in made["steps"]]
     assert total[-1] < 0.8 * total[0]
     params = qdq.list_qparams(tmp_path / "best.onnx")
@@ -164,7 +166,7 @@ def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
     plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", {
         t: calibrate.mse(h) for t, h in calibrate.observe(fp32, feeds).items()
     })  # fmt: skip
-    a, b = (drift.drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
+    a, b = (head_drift.head_drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
     assert a < b, "and on pictures that it has not seen"
 
 
@@ -174,8 +176,8 @@ def test_second_moments_come_in_parts_that_fit(tmp_path, monkeypatch):
     assert rounding._batches(model, stored) == [["w1", "w2"]]
     monkeypatch.setattr(rounding, "_HELD", 4 * 27**2)
     assert rounding._batches(model, stored) == [["w1"], ["w2"]]
-    assert list(rounding.moments(path, FEEDS, only=["w2"])) == ["w2"]
-    assert list(rounding.moments(path, FEEDS, only=["w1"])) == ["w1"], "which reads the graph's input alone"
+    assert list(rounding.input_moments(path, FEEDS, only=["w2"])) == ["w2"]
+    assert list(rounding.input_moments(path, FEEDS, only=["w1"])) == ["w1"], "which reads the graph's input alone"
 
 
 def test_the_inverse_root_is_one_across_blocks():

@@ -11,9 +11,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from helpers.backend import quiet_stdout
 
 from helpers import assets, plot
-from helpers.backend import quiet_stdout
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLE = "ORT_DISABLE_TELEMETRY"
@@ -25,7 +25,7 @@ def python(code, **env):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=env)
 
 
-@pytest.mark.parametrize("module", ["helpers", "helpers.server", "helpers.__main__"])
+@pytest.mark.parametrize("module", ["helpers", "helpers.jupyter.server", "helpers.__main__"])
 def test_the_telemetry_is_off_before_onnxruntime_is_imported(module):
     code = f"""
 import os, sys
@@ -143,7 +143,7 @@ def test_a_dollar_in_a_name_is_no_formula(tmp_path):
         plot.detections(picture, {NAME: found}, {0: NAME}),
         plot.overlay(picture, found, found, {0: NAME}),
         plot.overlay(picture, found, tuple(f[:0] for f in found), {0: NAME}),
-        plot.depth({NAME: {NAME: 3.0}}, NAME),
+        plot.sqnr_by_depth({NAME: {NAME: 3.0}}, NAME),
         plot.channels(np.ones((2, 2)), NAME),
         plot.pipeline({"S": "1"}, NAME),
     ):

@@ -5,7 +5,8 @@ import onnx.parser
 import pytest
 from conftest import needs_htp
 
-from helpers import assets, backend, context, session, vision
+from helpers import assets, session, vision
+from helpers.targets import context, qnn
 
 
 def test_cpu_runs_every_node_of_the_graph(cut):
@@ -70,7 +71,7 @@ def test_bad_input_is_one_sentence(tmp_path, name, target, options, message):
 
 
 def test_macos_says_plainly_that_it_has_no_qnn(monkeypatch):
-    monkeypatch.setattr(backend.sys, "platform", "darwin")
+    monkeypatch.setattr(qnn.sys, "platform", "darwin")
     session.qnn.cache_clear()
     try:
         assert list(session.targets()) == ["cpu", "integer"]
@@ -86,7 +87,7 @@ def test_a_context_gives_back_every_bit_and_is_refused_once_a_byte_changed(int8,
     out = session.compile_context(int8, tmp_path / "made" / "net.onnx", embed)
     files = {"net.onnx", "net.json"} | (set() if embed else {"net_qnn.bin"})
     assert {f.name for f in out.parent.iterdir()} == files
-    record = context.check(out)
+    record = context.verify_manifest(out)
     assert (record["soc_model"], record["htp_arch"]) == ("60", "73") and record["source"]["name"] == int8.name
 
     loaded, fresh = session.load(out, "htp"), session.load(int8, "htp")

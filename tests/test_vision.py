@@ -97,9 +97,9 @@ def test_bad_pictures_are_named(tmp_path):
     whole = assets.images()[0].read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cut\.jpg: cannot be read as a picture"):
-        vision.open_picture(tmp_path / "cut.jpg")
+        vision.open_image(tmp_path / "cut.jpg")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg: no such picture"):
-        vision.open_picture(tmp_path / "nowhere.jpg")
+        vision.open_image(tmp_path / "nowhere.jpg")
     with pytest.raises(ValueError, match="no pictures were given"):
         vision.Feeds([])
     with pytest.raises(FileNotFoundError, match="has no labels"):
@@ -122,7 +122,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix, order):
 def test_a_tiff_is_turned_as_its_tag_says(tmp_path, dtype, compression):
     grey = np.linspace(0, np.iinfo(dtype).max, 12).reshape(3, 4).astype(dtype)
     Image.fromarray(grey).save(tmp_path / "turned.tif", tiffinfo={274: 6}, compression=compression)
-    found = np.asarray(vision.open_picture(tmp_path / "turned.tif"))[..., 0] / 255
+    found = np.asarray(vision.open_image(tmp_path / "turned.tif"))[..., 0] / 255
     np.testing.assert_allclose(found, np.rot90(grey, -1) / np.iinfo(dtype).max, atol=0.5 / 255 + 1e-6)
 
 
@@ -130,15 +130,15 @@ def test_pictures_whose_white_is_not_known_are_refused_by_name(tmp_path):
     for name, kind in (("float", np.float32), ("int", np.int32)):
         Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / f"{name}.tif")
         with pytest.raises(ValueError, match=rf"{name}\.tif: holds .*{name}.*; save it with 8 bits"):
-            vision.open_picture(tmp_path / f"{name}.tif")
+            vision.open_image(tmp_path / f"{name}.tif")
         with pytest.raises(ValueError, match=f"the picture given: holds .*{name}"):
-            vision.open_picture(Image.open(tmp_path / f"{name}.tif"))
+            vision.open_image(Image.open(tmp_path / f"{name}.tif"))
     Image.fromarray(np.ones((8, 8), np.uint16)).save(tmp_path / "grey.tif")
     for tag, value, what in ((258, (12,), "12-bit grey"), (262, 0, "inverted 16-bit grey")):
         picture = Image.open(tmp_path / "grey.tif")
         picture.tag_v2[tag] = value
         with pytest.raises(ValueError, match=f"holds {what}"):
-            vision.open_picture(picture)
+            vision.open_image(picture)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
@@ -146,7 +146,7 @@ def test_every_usual_kind_of_pixel_has_the_same_mean(tmp_path, mode):
     grey = Image.fromarray(np.repeat(np.uint8([[0, 255]]), [20, 30], 1).repeat(50, 0))
     path = tmp_path / ("x.tif" if mode in ("CMYK", "YCbCr") else "x.png")
     grey.convert("RGB" if mode in ("CMYK", "YCbCr") else mode).convert(mode).save(path)
-    assert np.asarray(vision.open_picture(path)).mean() / 255 == pytest.approx(0.6, abs=0.005)
+    assert np.asarray(vision.open_image(path)).mean() / 255 == pytest.approx(0.6, abs=0.005)
 
 
 def test_a_model_that_takes_no_square_picture_is_refused(tmp_path):

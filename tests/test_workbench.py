@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from helpers import assets, bench, vision, workbench
-from helpers.latest import Latest
+from helpers import assets, vision, workbench
+from helpers.workbench import experiment
+from helpers.workbench.latest_job import LatestJob
 
 
 @pytest.fixture(scope="module")
@@ -178,12 +179,12 @@ def test_a_picture_stays_where_no_kernel_runs(box):
 
 def test_own_pictures_alone_also_calibrate():
     own = workbench.workbench(pictures=assets.images("validation")[:1])
-    assert own.bench.calibration == own.bench.pictures and isinstance(own.bench, bench.Bench)
+    assert own.bench.calibration == own.bench.pictures and isinstance(own.bench, experiment.Experiment)
 
 
 def test_latest_ends_what_is_stale_and_survives_an_error():
     seen, failed, started, go = [], [], threading.Event(), threading.Event()
-    latest = Latest(failed.append)
+    latest = LatestJob(failed.append)
 
     def long():
         started.set()

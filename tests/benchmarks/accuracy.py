@@ -46,7 +46,7 @@ def ours(model, out, pictures, method):
 
 
 def best(model, out, pictures, **how):
-    repair.best(model, vision.Feeds(pictures, model), out, **how)
+    repair.quantize_best(model, vision.Feeds(pictures, model), out, **how)
     return out
 
 

@@ -39,7 +39,7 @@ def main(runs: int = 5) -> None:
         int8 = qdq.quantize_model(cut, folder / "int8.onnx", ranges)
         bare = folder / "codes.onnx"
         onnx.save(strip(onnx.load(int8)), bare)
-        model, htp, cpu = integer.Model(int8), session.load(bare, "htp"), session.load(bare, "cpu")
+        model, htp, cpu = integer.Simulator(int8), session.load(bare, "htp"), session.load(bare, "cpu")
         name = model.inputs[0].name
         feeds = [
             {name: affine.quantize(f[name], model.qparams[name])} for f in vision.Feeds(judging[: min(runs, 4)], cut)

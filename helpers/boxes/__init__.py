@@ -1,0 +1,24 @@
+"""Boxes against boxes; knows no model."""
+
+from helpers.boxes.average_precision import (
+    Interval,
+    average_precision,
+    average_precision_interval,
+    average_precision_samples,
+    resampled,
+)
+from helpers.boxes.overlap import box_iou, match, nms
+from helpers.boxes.paired import paired_boxes, paired_metrics
+
+__all__ = [
+    "Interval",
+    "average_precision",
+    "average_precision_interval",
+    "average_precision_samples",
+    "box_iou",
+    "match",
+    "nms",
+    "paired_boxes",
+    "paired_metrics",
+    "resampled",
+]

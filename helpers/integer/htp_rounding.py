@@ -1,0 +1,101 @@
+"""How Qualcomm's HTP rounds: multipliers, requantization, tables and biases, measured on onnxruntime-qnn 2.7.0, v73."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from helpers.affine import QParams, dequantize, quantize
+
+
+def fixed_point(real, bits: int):
+    """A positive real as whole numbers: real ≈ m·2^(e − bits), m in [2^(bits−1), 2^bits), halves up.
+
+    >>> [int(v) for v in fixed_point(0.75, 12)]
+    [3072, 0]
+    """
+    fraction, exponent = np.frexp(np.asarray(real, np.float64))
+    m = np.floor(fraction * 2**bits + 0.5).astype(np.int64)
+    carried = m == 2**bits
+    return np.where(carried, m >> 1, m), exponent + carried
+
+
+def quantize_input(x, qp: QParams, *, name: str = "x") -> np.ndarray:
+    """Codes of a float graph input, as the HTP makes them: q = clamp(round(float16(x/S)) + Z), half away from 0.
+
+    x/S is rounded once, to float16, not through float32. ONNX (`affine.quantize`) keeps x/S in float32 and rounds
+    half to even. Raises ValueError as it does.
+
+    >>> quantize_input([0.25, -0.25, 100.24], QParams(0.5, 3, "uint8"))
+    array([  4,   2, 204], dtype=uint8)
+    """
+    quantize(x, qp, name=name)  # for its complaints
+    with np.errstate(over="ignore"):  # past float16 is past every code
+        steps = (np.float64(np.asarray(x, np.float32)) / np.float64(qp.scale)).astype(np.float16).astype(np.float32)
+    steps = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
+    return np.clip(steps + np.float32(qp.zero_point), 0, 255).astype(np.uint8)
+
+
+def rescale_lut(source: QParams, target: QParams, first: bool = False) -> np.ndarray:
+    """The table that takes every code of one scale to another: a 15-bit multiplier, halves up.
+
+    q' = clamp(⌊(q − Z)·r + ½⌋ + Z'), r = S/S' in [2^(e−1), 2ᵉ). Two roundings where r < ½: once to 7 fractional
+    bits, then to none. `first`, straight behind the graph's input, always rounds twice, min(6, 7 − e) bits in between.
+
+    >>> rescale_lut(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
+    array([0, 1, 1, 2, 2], dtype=uint8)
+    """
+    m, e = fixed_point(source.scale / target.scale, 15)
+    shift, product = int(15 - e), (np.arange(256) - source.zero_point) * m
+    bits = min(6, 7 - int(e)) if first else 7 if e < 0 else shift
+    if bits < shift:
+        product = (product + (1 << shift - bits >> 1)) >> shift - bits
+    steps = (product + (1 << bits >> 1)) >> bits
+    return np.clip(steps + target.zero_point, 0, 255).astype(np.uint8)
+
+
+def function_lut(function, source: QParams, target: QParams) -> np.ndarray:
+    """A function of one code as 256 codes: q' = clamp(round(f(x)/S' + Z')) in float32, half to even, Z' inside.
+
+    >>> function_lut(sigmoid, QParams(0.5, 0, "uint8"), QParams(1 / 255, 0, "uint8"))[:3]
+    array([127, 159, 186], dtype=uint8)
+    """
+    y = function(dequantize(np.arange(256), source).astype(np.float64)).astype(np.float32)
+    return np.clip(np.rint(y / np.float32(target.scale) + np.float32(target.zero_point)), 0, 255).astype(np.uint8)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def stored_bias(bias, scale, unit, per_channel: bool = True) -> np.ndarray:
+    """The bias that the accumulators receive: b·S_b/(S_x·S_w) in float32, cut towards 0, which at times loses a unit.
+
+    Beside weights of one scale per channel, S_b and S_w are the largest ones, and b·S_b is first kept in 28-bit
+    fractions of its largest. Computed exactly, all this would change nothing.
+    """
+    real = bias.astype(np.float32) * scale
+    if per_channel and real.any():
+        step = np.abs(real).max() * np.float32(2.0**-28)
+        real = np.rint(real * (1 / step)).astype(np.float32) * step
+    return np.trunc(real / unit).astype(np.int64)
+
+
+def htp_requantize(acc, m, e, zero_point: int) -> np.ndarray:
+    """Codes of int32 accumulators times M = m·2^(e − 12), as Hexagon's matrix unit rounds: `acc` is overwritten.
+
+    First acc loses its lowest bits, so many that M·2^s is in [1/16, 1/8); what is lost counts as one half:
+    t = ⌊acc·2⁻ˢ⌋, q = clamp(⌊(t + ½)·M·2ˢ + ½⌋ + Z). `m`, `e` (from `fixed_point`, 12 bits) broadcast against `acc`.
+
+    >>> htp_requantize(np.array([100, 107, 108, 1 << 20], np.int32), *fixed_point(0.0625, 12), 0)
+    array([  6,   7,   7, 255], dtype=uint8)
+    """
+    if np.any(e > -3):
+        np.clip(acc, -(1 << 16), 1 << 16, out=acc)  # saturated in any case, and the shift cannot overflow
+        acc <<= np.maximum(e + 3, 0)
+    acc >>= np.maximum(-3 - e, 0)
+    np.clip(acc, -8192, 8191, out=acc)
+    acc *= 2 * m
+    acc += m + (1 << 15)
+    acc >>= 16
+    acc += zero_point
+    return np.clip(acc, 0, 255, out=acc).astype(np.uint8)

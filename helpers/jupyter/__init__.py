@@ -1,0 +1,1 @@
+"""The course's settings of its own Jupyter server."""

@@ -1,0 +1,45 @@
+"""One picture, one claim: functions that return a Matplotlib Figure."""
+
+from helpers.plot.accuracy import ap_bars, intervals, pareto_front, recipe_steps
+from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
+from helpers.plot.detections import box_shift, detections, overlay, scores, threshold_crossings
+from helpers.plot.network import block, placement, roofline, roundings, sqnr_by_depth
+from helpers.plot.page import stack_figures
+from helpers.plot.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, new_figure, save
+from helpers.plot.tensor import channels, range_convergence, ranges, staircase, tradeoff
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "RED",
+    "SKY",
+    "accumulators",
+    "ap_bars",
+    "block",
+    "box_shift",
+    "channels",
+    "detections",
+    "intervals",
+    "lsb_histogram",
+    "near_half",
+    "new_figure",
+    "overlay",
+    "pareto_front",
+    "pipeline",
+    "placement",
+    "range_convergence",
+    "ranges",
+    "recipe_steps",
+    "roofline",
+    "roundings",
+    "save",
+    "scores",
+    "sqnr_by_depth",
+    "stack_figures",
+    "staircase",
+    "threshold_crossings",
+    "tradeoff",
+]

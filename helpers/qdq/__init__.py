@@ -1,0 +1,22 @@
+"""The QDQ graph: where the compiler may compute in integers, with which scales, and which layer is guilty."""
+
+from helpers.graph import Group, float_name, fused_groups, list_qparams
+from helpers.qdq.attribution import activation, layer_sqnr, rounding_gap
+from helpers.qdq.edit import expose, set_range
+from helpers.qdq.quantize import quantize_model
+from helpers.tasks.detection import head_convs, split_head
+
+__all__ = [
+    "Group",
+    "activation",
+    "expose",
+    "float_name",
+    "fused_groups",
+    "head_convs",
+    "layer_sqnr",
+    "list_qparams",
+    "quantize_model",
+    "rounding_gap",
+    "set_range",
+    "split_head",
+]

@@ -1,0 +1,90 @@
+"""Write the QDQ form of a float model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from helpers.graph import (
+    float_model,
+    save_model,
+)
+
+ORT_TYPES = {
+    "uint8": "QUInt8",
+    "int8": "QInt8",
+    "uint16": "QUInt16",
+    "int16": "QInt16",
+    "uint4": "QUInt4",
+    "int4": "QInt4",
+}
+
+
+def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_channel=True, a16=()) -> Path:
+    """Write the QDQ form of a float model: Q/DQ pairs on every activation, weights stored as integers.
+
+    x = S·(q − Z) with S, Z from `ranges`, {tensor: (rmin, rmax)}; weights symmetric (Z = 0), one scale per
+    output channel if `per_channel`; biases int32 at S = S_x·S_w. Tensors in `a16` get uint16 activations.
+
+    Raises ValueError (already quantized, a tensor without range, unknown dtype or tensor name).
+    Source: ONNX QuantizeLinear; the rewriting is ONNX Runtime's QDQQuantizer with its QNN configuration.
+
+    >>> import tempfile; from helpers import assets, calibrate, graph, tasks
+    >>> feeds = tasks.Feeds(assets.images()[:1], assets.model())
+    >>> ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(assets.model(), feeds).items()}
+    >>> with tempfile.TemporaryDirectory() as d:
+    ...     qdq = quantize_model(assets.model(), Path(d) / "int8.onnx", ranges)
+    ...     graph.list_qparams(qdq)["images"].dtype
+    'uint8'
+    """
+    # Imported here: it takes a second, and five where torch is installed.
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+
+    model = float_model(fp32)
+    for dtype in (activation, weight):
+        if dtype not in ORT_TYPES:
+            raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")
+    tensors = {o for n in model.graph.node for o in n.output} | {i.name for i in model.graph.input}
+    if unknown := [t for t in (*ranges, *a16) if t not in tensors]:
+        raise ValueError(f"{fp32}: has no tensor '{unknown[0]}'; ranges and a16 must name tensors of this model.")
+    for name, (lo, hi) in ranges.items():
+        if not (np.isfinite(lo) and np.isfinite(hi) and lo <= hi):
+            raise ValueError(f"range of tensor '{name}' is ({lo}, {hi}); give two finite numbers, rmin ≤ rmax.")
+
+    overrides = {t: [{"quant_type": QuantType.QUInt16}] for t in a16}
+    config = get_qnn_qdq_config(
+        model,
+        None,
+        activation_type=QuantType[ORT_TYPES[activation]],
+        weight_type=QuantType[ORT_TYPES[weight]],
+        per_channel=per_channel,
+        weight_symmetric=True,  # the default leaves INT4 weights asymmetric, which HTP runs silently wrong
+        init_overrides=overrides,
+    )
+    found = {t: TensorData(lowest=np.float32(lo), highest=np.float32(hi)) for t, (lo, hi) in ranges.items()}
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=config.per_channel,
+        reduce_range=False,
+        weight_qType=config.weight_type,
+        activation_qType=config.activation_type,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, found),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=config.op_types_to_quantize,
+        extra_options=config.extra_options,
+    )
+    try:
+        quantizer.quantize_model()
+    except ValueError as e:
+        if missing := re.search(r"not specified for param (\S+)\.", str(e)):
+            text = (
+                f"there is no range for tensor '{missing[1]}'; `calibrate.observe` this same model to get all of them."
+            )
+            raise ValueError(f"{fp32}: {text}") from None
+        raise
+    quantizer.model.topological_sort()
+    return save_model(quantizer.model.model, out)

@@ -1,0 +1,23 @@
+"""Getting accuracy back: ranges that know what follows, weights rounded with inputs in view, a few 16-bit tensors."""
+
+from helpers.repair.equalize import equalize
+from helpers.repair.ranges import functional_ranges, silu_blocks, silu_range
+from helpers.repair.recipe import quantize_best
+from helpers.repair.rounding import correct_bias, input_moments, round_adaptively, round_rows
+from helpers.repair.search import search_a16
+
+best = quantize_best  # its name until 2026
+
+__all__ = [
+    "best",
+    "correct_bias",
+    "equalize",
+    "functional_ranges",
+    "input_moments",
+    "quantize_best",
+    "round_adaptively",
+    "round_rows",
+    "search_a16",
+    "silu_blocks",
+    "silu_range",
+]

@@ -1,0 +1,167 @@
+"""A compiled context and its manifest: what it was made from and for, and the SHA-256 the backend never asks for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from helpers.graph import is_quantized, read_model, refuse_overwrite, sha256
+from helpers.targets import context
+from helpers.targets.load import _open, _options, load
+from helpers.targets.qnn import HEXAGON, hexagon, provider_options, qnn, quiet_stdout, refuse_another
+
+
+def is_context(path) -> bool:
+    """Whether an ONNX file is a shell around a compiled context: it has an EPContext node."""
+    try:
+        return any(n.op_type == "EPContext" for n in onnx.load(path, load_external_data=False).graph.node)
+    except Exception:
+        return False  # not a model at all: whoever opens it says so
+
+
+def manifest(path) -> Path:
+    """Where the manifest of a context lies: beside it, with .json for .onnx."""
+    return Path(path).with_suffix(".json")
+
+
+def write_manifest(path, source, ranges: str, **built_for) -> Path:
+    """Write the manifest of the context `path` and of all its files, made from the QDQ model `source`."""
+    path, source = Path(path), Path(source)
+    files = sorted(f for f in path.parent.iterdir() if f.name.startswith(path.stem) and f.suffix in (".onnx", ".bin"))
+    record = {
+        "files": {f.name: sha256(f) for f in files},
+        "source": {"name": source.name, "sha256": sha256(source)},
+        "ranges": ranges,
+        **built_for,
+        **{name: importlib.metadata.version(name) for name in ("onnxruntime", "onnxruntime-qnn")},
+    }
+    manifest(path).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return manifest(path)
+
+
+def refuse_foreign(path) -> None:
+    """Raise ValueError where a context cannot be written to `path` without losing a file that is not one, or its."""
+    path, paper = Path(path), manifest(path)
+    binary = path.with_name(f"{path.stem}_qnn.bin")
+    if path.exists() and not is_context(path):
+        raise ValueError(f"{path}: exists and is no compiled context; give another name for the context.")
+    if binary.exists() and not path.exists():
+        raise ValueError(f"{binary}: exists and is no context's binary, which goes there; give another name.")
+    if paper.exists() and not _is_manifest(paper):
+        raise ValueError(f"{paper}: exists and is no manifest, which goes there; give another name for the context.")
+
+
+def _is_manifest(paper: Path) -> bool:
+    try:
+        return {"files", "source"} <= set(json.loads(paper.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def ranges_beside(model) -> str:
+    """Where the ranges of a QDQ model came from, as the `ranges.json` beside it says; "unknown" without one."""
+    try:
+        found = json.loads(Path(model).with_name("ranges.json").read_text(encoding="utf-8"))
+        return f"{found['method']}, {len(found['calibrated_on'])} pictures"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def built_for(record: dict) -> dict[str, str]:
+    """The provider options in a manifest that name the Hexagon; {} where a real NPU compiled for itself.
+
+    >>> built_for({"soc_model": "60", "htp_arch": "73", "options": {"vtcm_mb": "4", "profiling_level": "off"}})
+    {'soc_model': '60', 'htp_arch': '73', 'vtcm_mb': '4'}
+    """
+    told = {**record.get("options", {}), **record}
+    return {name: told[name] for name in HEXAGON if name in told}
+
+
+def fit(path, options: dict) -> dict[str, str]:
+    """Check a context's files and return `options` with the VTCM that it was compiled for.
+
+    Raises ValueError where it was compiled for another Hexagon than `options` name: the backend would run it all the
+    same, with the arithmetic of its own. A session on a real NPU names none, and is not compared.
+    """
+    made = built_for(verify_manifest(path))
+    if "soc_model" not in options:
+        return options
+    if any(made.get(name) != options[name] for name in HEXAGON if name in options):
+        raise ValueError(
+            f"{path}: compiled for {hexagon(made)}, and this session is for {hexagon(options)}; "
+            "give the options that it was compiled with, or compile it again."
+        )
+    return options | made
+
+
+def verify_manifest(path) -> dict:
+    """The manifest's record, once every file's SHA-256 is found to match; raises ValueError where one does not."""
+    path, paper = Path(path), manifest(path)
+    again = "compile it again with `python -m helpers compile`."
+    try:
+        record = json.loads(paper.read_text(encoding="utf-8"))
+        files = dict(record["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: a compiled context without its manifest {paper.name}; {again}") from None
+    for name in {path.name: None} | files:
+        file = path.parent / name
+        if not file.is_file() or sha256(file) != files.get(name):
+            raise ValueError(f"{file}: not the file that was compiled (its SHA-256 differs); {again}")
+    return record
+
+
+def compile_context(path, out, embed: bool = True, **options) -> Path:
+    """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
+
+    Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73), unless `options`
+    name another Hexagon. The binary lies in the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`.
+    `<stem>.json` is its manifest: SHA-256 of all files and of the model, versions, SoC and all options that it was
+    compiled with, and where the ranges came from (`ranges.json` beside the model); `load` checks it. All files are
+    written, or none, and only over an older context.
+
+    Raises as `load(path, "htp")` does, and ValueError for a context, a model that is not quantized, a name that does
+    not end in .onnx or is taken by another file. Source: ONNX Runtime, "EPContext design".
+    """
+    path, out = Path(path), Path(out)
+    if out.suffix != ".onnx":
+        raise ValueError(f"{out}: a context is an ONNX file; give a name that ends in .onnx.")
+    if path.is_file() and context.is_context(path):
+        raise ValueError(f"{path}: compiled already; give the QDQ model that it was made from.")
+    if not is_quantized(read_model(path)):
+        raise ValueError(
+            f"{path}: not quantized (it has no QDQ nodes), so the HTP would compute it in float16; "
+            "quantize it first with `python -m helpers quantize`."
+        )
+    made = [out, context.manifest(out), out.with_name(f"{out.stem}_qnn.bin")]
+    refuse_overwrite(made, [path, path.with_name("ranges.json")])
+    context.refuse_foreign(out)
+    device, needed = qnn()
+    used = provider_options(options, needed)
+    if needed:
+        refuse_another(used)
+    told = {k: v for k, v in used.items() if k in options or k != "backend_path"}  # not where this machine has it
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        _compile(path, Path(work) / out.name, embed, _options(device, used, "1"), options)
+        built_for = {k: used[k] for k in ("soc_model", "htp_arch") if k in used} or {"device": "this NPU"}
+        context.write_manifest(Path(work) / out.name, path, context.ranges_beside(path), **built_for, options=told)
+        for file in sorted(Path(work).iterdir(), key=lambda f: f.suffix == ".onnx"):  # the shell last
+            os.replace(file, out.with_name(file.name))
+    return out
+
+
+def _compile(path: Path, made: Path, embed: bool, so: ort.SessionOptions, asked: dict) -> None:
+    for key, value in {"enable": "1", "embed_mode": str(int(embed)), "file_path": str(made)}.items():
+        so.add_session_config_entry(f"ep.context_{key}", value)
+    try:
+        with quiet_stdout():
+            _open(path, so, enable_fallback=0)
+    except (RuntimeError, ValueError):
+        load(path, "htp", **asked)  # says it by node
+        raise

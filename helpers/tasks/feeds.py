@@ -1,0 +1,80 @@
+"""Pictures as a model's inputs: calibration and inference share one way to make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from helpers import targets
+from helpers.assets import open_image
+
+
+def letterbox(image, size=640) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """Fit a picture into `size`, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
+
+    `size` is (height, width) or the side of a square, H = W. x is 1×3×H×W float32 in 0…1, RGB; a point of the
+    picture sits at `gain·p + (left, top)` px in x. Calibration and inference share this one function: another resize
+    would be another distribution. `image` is a path, a PIL image or an H×W×3 uint8 array.
+
+    >>> x, gain, pad = letterbox(Image.new("RGB", (100, 50)), (320, 400))
+    >>> x.shape, gain, pad
+    ((1, 3, 320, 400), 4.0, (0, 60))
+    """
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else open_image(image)
+    high, wide = _height_width(size)
+    gain = min(wide / image.width, high / image.height)
+    width, height = max(1, round(image.width * gain)), max(1, round(image.height * gain))
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (wide - width) // 2, (high - height) // 2
+    canvas = Image.new("RGB", (wide, high), (114, 114, 114))
+    canvas.paste(image, (left, top))
+    x = np.asarray(canvas, np.float32).transpose(2, 0, 1)[None] / np.float32(255)
+    return np.ascontiguousarray(x), gain, (left, top)
+
+
+def _height_width(size) -> tuple[int, int]:
+    return (size, size) if np.ndim(size) == 0 else tuple(size)
+
+
+def picture_input(session, path) -> tuple[str, tuple[int, int]]:
+    """Name and (height, width) of a model's one input, 1×3×H×W; ValueError where the model takes something else."""
+    first, *more = session.get_inputs()
+    size = tuple(first.shape[2:])
+    if more or list(first.shape) != [1, 3, *size] or len(size) != 2 or not all(isinstance(n, int) for n in size):
+        shape = "×".join(map(str, first.shape))
+        raise ValueError(f"{path}: input '{first.name}' is {shape}; a detector here takes one picture, 1×3×H×W.")
+    return first.name, size
+
+
+class Feeds:
+    """Pictures as a re-iterable of `{input name: 1×3×H×W float32}`, read one at a time, so memory stays flat.
+
+    `model` (a path) sets the input's `name` and `size`, (height, width); without it they are 'images' and (640, 640),
+    YOLOv8's own.
+    Raises ValueError (no pictures) at once and names an unreadable picture when it is reached.
+
+    >>> from helpers import assets
+    >>> feeds = Feeds(assets.images()[:2], assets.model())
+    >>> len(feeds), next(iter(feeds))["images"].shape
+    (2, (1, 3, 320, 320))
+    """
+
+    def __init__(self, paths, model=None):
+        self.paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        if not self.paths:
+            raise ValueError("no pictures were given; name a folder that holds .jpg or .png files.")
+        self.name, self.size = "images", (640, 640)
+        if model is not None:
+            self.name, self.size = picture_input(targets.load(model), model)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict:
+        return {self.name: letterbox(self.paths[index], self.size)[0]}
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))

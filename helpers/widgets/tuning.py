@@ -1,0 +1,218 @@
+"""A range under your hand: both ends dragged in the histogram, and what the range costs at each step."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import anywidget
+import ipywidgets as w
+import numpy as np
+import traitlets as t
+
+from helpers import calibrate, plot
+from helpers.affine import QParams, choose_qparams, fake_quantize, qrange
+from helpers.calibrate import RangeCost
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
+
+
+_SIDE = 96  # pixels of a heat map
+
+
+def _map(sample) -> np.ndarray | None:
+    """The channel of C×H×W (or 1×C×H×W, H×W) that holds the most, at most 96 × 96 of its values."""
+    if sample is None:
+        return None
+    x = np.asarray(sample, np.float32)
+    x = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
+    x = x[np.abs(x).mean((1, 2)).argmax()]
+    return x[:: -(-x.shape[0] // _SIDE), :: -(-x.shape[1] // _SIDE)]
+
+
+class _Canvas(anywidget.AnyWidget):
+    """The part that moves while dragging: JavaScript draws, the numbers come from the kernel."""
+
+    _esm, _css = (Path(__file__).with_suffix(end) for end in (".js", ".css"))
+    tensor = t.Dict().tag(sync=True)  # what changes with the tensor: bars of both views, marks of the methods
+    step = t.Dict().tag(sync=True)  # what changes with the range
+    asked = t.Dict().tag(sync=True, echo_update=False)  # from the hand: rmin, rmax, seq, done
+
+
+class TuneRange(w.VBox):
+    """A range to drag over a histogram, or to take from a method, with what it costs: clipping, rounding, SQNR.
+
+    Traits: `rmin`, `rmax`, `dtype`, `method` ("" by hand), and `settled`, which counts up when the hand rests.
+    `numbers` are `expected.RangeCost`'s, `qparams` the scale and zero point. `sample`, an activation H×W or C×H×W, is
+    shown before, after and as their difference. Raises ValueError on an empty histogram.
+
+    >>> tune = TuneRange(calibrate.Histogram().update(np.arange(256)))
+    >>> (tune.rmin, tune.rmax), tune.numbers["clipped"]
+    ((0.0, 255.0), 0.0)
+    >>> tune.rmax = 127.5; tune.qparams.scale, tune.method
+    (0.5, '')
+    """
+
+    rmin, rmax = t.Float(), t.Float(1.0)
+    dtype, method = t.Unicode("uint8"), t.Unicode("minmax")
+    settled = t.Int(0)
+
+    def __init__(self, histogram, dtype: str = "uint8", sample=None, rmin=None, rmax=None):
+        self._ready, self._dragged, self._drawn, self._past, self._seq = False, False, None, [], 0
+        self._methods = w.ToggleButtons(
+            options=[(name.replace("_", " "), name) for name in calibrate.METHODS],
+            value=None,
+            style={"button_width": "auto"},
+        )
+        short = {"layout": w.Layout(width="190px"), "style": {"description_width": "60px"}}
+        self._dtype = w.Dropdown(options=DTYPES, value=dtype, description="dtype", **short)
+        self._low = w.FloatText(description="rmin", step=0.01, continuous_update=False, **short)
+        self._high = w.FloatText(description="rmax", step=0.01, continuous_update=False, **short)
+        self._undo = w.Button(description="undo", tooltip="back to the range before", layout=w.Layout(width="80px"))
+        self.canvas = _Canvas()
+        self.fields = w.HBox([self._dtype, self._low, self._high, self._undo], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([self._methods, self.canvas, self.fields], layout=w.Layout(max_width="800px"))
+        self.canvas.observe(self._hand, "asked")
+        self.canvas.on_msg(lambda _, message, __: {"home": self.home, "undo": self.undo}[message["do"]]())
+        self._methods.observe(self._choose, "value")
+        self._dtype.observe(lambda change: setattr(self, "dtype", change["new"]), "value")
+        for field in (self._low, self._high):
+            field.observe(self._typed, "value")
+        self._undo.on_click(lambda _: self.undo())
+        self.observe(self._draw, ["rmin", "rmax"])
+        self.observe(self._another_dtype, "dtype")
+        self.show(histogram, dtype, sample, rmin, rmax)
+
+    @property
+    def qparams(self) -> QParams:
+        return choose_qparams(self.rmin, self.rmax, self.dtype)
+
+    def show(self, histogram, dtype: str | None = None, sample=None, rmin=None, rmax=None) -> None:
+        """Another tensor in the same widget; without `rmin` and `rmax` its range is `minmax`'s."""
+        self._ready = False
+        self.costs, self._sample, self._past = RangeCost(histogram), _map(sample), []
+        self.dtype = dtype or self.dtype
+        low, high = calibrate.minmax(histogram)
+        self.method, self._home = ("minmax", "minmax") if rmin is None and rmax is None else ("", "minmax")
+        self._send_tensor()
+        self._ready, self._dragged, self._drawn = True, False, None
+        high = high if low < high else low + 1.0  # nothing but one value still needs a range
+        self._move(low if rmin is None else rmin, high if rmax is None else rmax)
+
+    def _send_tensor(self) -> None:
+        h = self.costs.h
+        low, high = (f(r, 0.0) for f, r in zip((min, max), calibrate.minmax(h), strict=True))
+        bulk = tuple(f(r, 0.0) for f, r in zip((min, max), calibrate.percentile(h, 99.9), strict=True))
+        views = []
+        for a, b in ((low, high), bulk):
+            room = 0.06 * ((b - a) or 1.0)
+            views.append({"low": a - room, "high": b + room, "bars": self.costs.bars(a - room, b + room)})
+        self._marks = {m: f(h, self.dtype) for m, f in calibrate.METHODS.items()}
+        self.canvas.tensor = {"views": views, "marks": self._marks}
+
+    @t.validate("rmin", "rmax")
+    def _in_order(self, proposal):
+        other = {"rmin": self.rmax, "rmax": self.rmin}[proposal["trait"].name]
+        if (proposal["value"] - other) * (1 if proposal["trait"].name == "rmin" else -1) > 0:
+            text = f"{proposal['trait'].name} = {proposal['value']:g} would cross the other end, {other:g}"
+            raise t.TraitError(f"{text}; set that one first, or both with `show`.")
+        return proposal["value"]
+
+    def _move(self, low: float, high: float, seq: int | None = None) -> None:
+        """Both ends at once: nobody sees half of a step, and it is drawn and sent once."""
+        self._seq = self._seq if seq is None else seq
+        with self.hold_trait_notifications():
+            self.rmin, self.rmax = sorted((float(low), float(high)))
+        self._draw()
+
+    def _draw(self, _=None) -> None:
+        state = self.rmin, self.rmax, self.dtype, self._seq, self.costs
+        if not self._ready or state == self._drawn:
+            return
+        self._drawn = state
+        if self.method and (self.rmin, self.rmax) != self._marks[self.method]:
+            self.method = ""  # the range is yours now
+        qp = self.qparams
+        self.numbers = self.costs(qp)
+        step = self.numbers | {"rmin": self.rmin, "rmax": self.rmax, "seq": self._seq, "codes": qrange(self.dtype)}
+        step["sqnr_db"] = step["sqnr_db"] if np.isfinite(step["sqnr_db"]) else None
+        if self._sample is not None:
+            step |= self._maps(qp)
+        self.canvas.step = step
+        if not self._dragged:  # three messages more, that nobody reads while the hand moves
+            self._fields()
+
+    def _fields(self) -> None:
+        self._ready = False  # the fields follow, they do not ask
+        self._low.value, self._high.value = float(f"{self.rmin:.5g}"), float(f"{self.rmax:.5g}")
+        self._methods.value, self._dtype.value = self.method or None, self.dtype
+        self._ready = True
+
+    def _maps(self, qp) -> dict:
+        x, after = self._sample, fake_quantize(self._sample, qp)
+        low, high = float(x.min()), float(x.max())
+        gap = after - x
+        most = max(float(np.abs(gap).max()), 1e-30)
+        shades = [255 * (v - low) / ((high - low) or 1) for v in (x, np.clip(after, low, high))]
+        shades.append(127.5 + 127.5 * gap / most)
+        return {"shape": x.shape, "most": most, "maps": np.rint(shades).astype(np.uint8).tobytes()}
+
+    def _hand(self, change) -> None:
+        asked = change["new"]
+        if asked.get("start"):
+            self._remember()
+        self._dragged = not asked.get("done")
+        self._move(asked["rmin"], asked["rmax"], asked["seq"])
+        self.settled += not self._dragged
+
+    def _remember(self) -> None:
+        self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, self.dtype)]
+
+    def _choose(self, change) -> None:
+        if self._ready and change["new"]:
+            self._remember()
+            self.method = self._home = change["new"]
+            self._move(*self._marks[self.method])
+            self.settled += 1
+
+    def _typed(self, change) -> None:
+        if self._ready:  # the other field shows fewer digits than its end has
+            self._remember()
+            self._move(*((change.new, self.rmax) if change.owner is self._low else (self.rmin, change.new)))
+            self.settled += 1
+
+    def _another_dtype(self, change) -> None:
+        if self._ready:
+            self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, change["old"])]
+            self._send_tensor()  # some methods' marks depend on it
+            self._move(*self._marks.get(self.method, (self.rmin, self.rmax)))
+            self.settled += 1
+
+    def home(self) -> None:
+        """Back to the range of the method that was chosen last."""
+        self._remember()
+        self.method = self._home
+        self._move(*self._marks[self._home])
+        self.settled += 1
+
+    def undo(self) -> None:
+        """Back to the range before; nothing where there is none."""
+        if self._past:
+            low, high, method, dtype = self._past.pop()
+            if dtype != self.dtype:
+                self._ready, self.dtype = False, dtype
+                self._send_tensor()
+                self._ready = True
+            self.method = method
+            self._move(low, high)
+            self._fields()
+            self.settled += 1
+
+    def _repr_mimebundle_(self, **keywords):
+        bundle = super()._repr_mimebundle_(**keywords) or {}
+        qp, n = self.qparams, self.numbers
+        title = f"S = {qp.scale:.4g}, Z = {qp.zero_point}: {n['clipped']:.3g} % clipped, SQNR {n['sqnr_db']:.1f} dB"
+        plot.save(
+            plot.ranges(self.costs.h, {self.method or "by hand": (n["left"], n["right"])}, title), b := io.BytesIO()
+        )
+        return bundle | {"image/png": b.getvalue()}
