@@ -104,7 +104,7 @@ def quantize(args) -> None:
             ranges = steps.pop("ranges")
         else:
             histograms = calibrate.observe(fp32, feeds, partial=False)  # the record tells of all pictures
-            ranges = {t: calibrate.METHODS[args.method](h, args.activation) for t, h in histograms.items()}
+            ranges = calibrate.ranges(histograms, args.method, args.activation)
             qdq.quantize_model(fp32, int8, ranges, activation=args.activation)
         smaller = fp32.stat().st_size / int8.stat().st_size
         record = {

@@ -20,7 +20,7 @@ def cut(work):
 @pytest.fixture(scope="session")
 def ranges(cut):
     feeds = vision.Feeds(assets.images("calibration")[:16], cut)
-    return {t: calibrate.percentile(h, 99.99) for t, h in calibrate.observe(cut, feeds).items()}
+    return calibrate.ranges(calibrate.observe(cut, feeds), "percentile")
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_htp_shows_the_outputs_as_the_integer_model_does(cut, int8, feeds):
 
 
 def test_rounding_gap_is_nothing_where_codes_only_move_and_small_where_they_are_rounded(int8, feeds):
-    gap = attribution.rounding_gap(int8, feeds[:1])
+    gap = qdq.rounding_gap(int8, feeds[:1])
     kinds = {}
     for group in qdq.fused_groups(int8):
         if group.output in gap:
@@ -114,7 +114,7 @@ def test_rounding_gap_sees_one_operator_only(cut, int8, ranges, feeds, tmp_path)
     """A clipped tensor upstream changes the codes everywhere, but hardly the share that each operator differs by."""
     path = tmp_path / "clipped.onnx"
     onnx.save(qdq.set_range(onnx.load(int8), "/model.1/act/Mul_output_0", -0.3, 1.0), path)
-    a, b = (attribution.rounding_gap(p, feeds[:1]) for p in (int8, path))
+    a, b = (qdq.rounding_gap(p, feeds[:1]) for p in (int8, path))
     convs = [g.output for g in qdq.fused_groups(int8) if g.op == "Conv"][5:]
     assert max(abs(a[t][0] - b[t][0]) for t in convs) < 0.02
 
@@ -148,4 +148,4 @@ def test_bad_input_is_one_sentence(cut, int8, feeds):
     with pytest.raises(ValueError, match="there are no feeds"):
         qdq.layer_sqnr(cut, int8, [])
     with pytest.raises(ValueError, match="there are no feeds"):
-        attribution.rounding_gap(int8, [])
+        qdq.rounding_gap(int8, [])

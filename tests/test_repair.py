@@ -84,7 +84,7 @@ def test_patches_times_weights_are_the_convolution(tmp_path):
 @pytest.mark.parametrize("step", [repair.correct_bias, repair.round_adaptively])
 def test_weights_only_error_falls(tmp_path, step):
     path = convs(tmp_path, "h = Relu(a)")
-    ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(path, FEEDS).items()}
+    ranges = calibrate.ranges(calibrate.observe(path, FEEDS), "minmax")
     plain = qdq.quantize_model(path, tmp_path / "plain.onnx", ranges, activation="uint16")  # so that weights err
     out = step(path, plain, FEEDS, tmp_path / "better.onnx")
     bias = [np.mean([run(p, f) - run(path, f) for f in FEEDS], axis=(0, 1, 3, 4)) for p in (out, plain)]
@@ -95,7 +95,7 @@ def test_weights_only_error_falls(tmp_path, step):
 
 def test_foreign_model_is_refused(tmp_path):
     path = convs(tmp_path, "h = Relu(a)")
-    ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(path, FEEDS).items()}
+    ranges = calibrate.ranges(calibrate.observe(path, FEEDS), "minmax")
     plain = qdq.quantize_model(path, tmp_path / "plain.onnx", ranges)
     feeds = vision.Feeds(assets.images()[:1], assets.model())
     with pytest.raises(ValueError, match="give the model that it was made from"):
@@ -112,7 +112,7 @@ def test_ranges_of_data_know_what_follows(tmp_path):
     assert ranges["images"] == (0, 1)
     for score in [o.name for o in model.graph.output][1::2]:
         assert ranges[score][0] >= -7 and ranges[score][1] >= histograms[score].max
-    qdq.quantize_model(fp32, tmp_path / "mse.onnx", {t: calibrate.mse(h) for t, h in histograms.items()})
+    qdq.quantize_model(fp32, tmp_path / "mse.onnx", calibrate.ranges(histograms, "mse"))
     plain = qdq.quantize_model(fp32, tmp_path / "int8.onnx", ranges)
     for box in [o.name for o in model.graph.output][::2]:
         assert ranges[box][1] == histograms[box].max, "the peak is the answer: never clip it"
@@ -120,7 +120,7 @@ def test_ranges_of_data_know_what_follows(tmp_path):
     assert head_drift.head_drift(fp32, fp32, feeds).total < 1e-6
     with pytest.raises(ValueError, match="cut the head first"):
         head_drift.head_drift(assets.model(), plain, feeds)
-    wide = {t: calibrate.minmax(h) for t, h in histograms.items()}
+    wide = calibrate.ranges(histograms, "minmax")
     front = repair.search_a16(fp32, ranges, wide, feeds[:2], share=0.03, tries=2)
     assert all(len(a["a16"]) < len(b["a16"]) and a["drift"].total > b["drift"].total for a, b in pairwise(front))
     assert 0 < len(front[-1]["a16"]) <= 0.03 * len(ranges)
@@ -163,9 +163,7 @@ def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
     wide = {t for t, qp in params.items() if qp.dtype == "uint16"}
     assert set(made["a16"]) <= wide and 0 < len(wide) <= 0.03 * len(made["ranges"]), "copies count too"
     judged = list(vision.Feeds(assets.images("validation")[:6], fp32))
-    plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", {
-        t: calibrate.mse(h) for t, h in calibrate.observe(fp32, feeds).items()
-    })  # fmt: skip
+    plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", calibrate.ranges(calibrate.observe(fp32, feeds), "mse"))  # fmt: skip
     a, b = (head_drift.head_drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
     assert a < b, "and on pictures that it has not seen"
 

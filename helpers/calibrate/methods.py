@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from helpers.affine import choose_qparams, qrange
@@ -131,10 +134,54 @@ def _divergence(bins: np.ndarray, levels: int) -> np.ndarray:
     return np.where((last == 0) & (beyond > 0), np.inf, p - q)
 
 
-METHODS = {  # by name, each (histogram, dtype) → (rmin, rmax)
-    "minmax": lambda h, dtype: minmax(h),
-    "moving_average": lambda h, dtype: moving_average(h),
-    "percentile": lambda h, dtype: percentile(h),
-    "mse": mse,
-    "entropy": entropy,
+@dataclass(frozen=True)
+class Method:
+    """One way to choose a range: what it is called, how it is shown, and `range(histogram, dtype) -> (rmin, rmax)`.
+
+    Notebooks, widgets, plots and the command line read `METHODS`; a new method is a function and a line there.
+    """
+
+    name: str
+    label: str
+    colour: str
+    range: Callable[[Histogram, str], tuple[float, float]]
+
+    def __call__(self, h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
+        """`range`, so that a method can be passed where a function is wanted."""
+        return self.range(h, dtype)
+
+
+METHODS = {  # colours: Okabe & Ito (2008), told apart with every common colour vision deficiency
+    method.name: method
+    for method in (
+        Method("minmax", "minmax", "#0072B2", lambda h, dtype: minmax(h)),
+        Method("moving_average", "moving average", "#56B4E9", lambda h, dtype: moving_average(h)),
+        Method("percentile", "percentile", "#E69F00", lambda h, dtype: percentile(h)),
+        Method("mse", "mse", "#D55E00", mse),
+        Method("entropy", "entropy", "#CC79A7", entropy),
+    )
 }
+
+
+def method_named(method) -> Callable[[Histogram, str], tuple[float, float]]:
+    """The method of a name, or a function of one's own as it is; ValueError that lists the names."""
+    if callable(method):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method '{method}' is unknown; choose one of {', '.join(METHODS)}.")
+    return METHODS[method]
+
+
+def ranges(
+    histograms: Mapping[str, Histogram], method="mse", dtype: str = "uint8"
+) -> dict[str, tuple[float, float]]:
+    """The range of every tensor by one method: {tensor: (rmin, rmax)}, in the tensors' units.
+
+    `method` is a name in `METHODS`, or a function (histogram, dtype) → (rmin, rmax). Raises ValueError for an unknown
+    name, and as the method does.
+
+    >>> ranges({"x": Histogram().update([-1.0, 3.0])}, "minmax")
+    {'x': (-1.0, 3.0)}
+    """
+    method = method_named(method)
+    return {tensor: method(h, dtype) for tensor, h in histograms.items()}

@@ -93,28 +93,6 @@ def refuse_overwrite(written, read) -> None:
             )
 
 
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether the graph carries QuantizeLinear or DequantizeLinear nodes."""
-    return any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node)
-
-
-def float_model(path) -> onnx.ModelProto:
-    """Read a model that is not quantized yet; raises ValueError where it is."""
-    model = read_model(path)
-    if is_quantized(model):
-        raise ValueError(f"{path}: already quantized (it has QDQ nodes); give the FP32 model that it was made from.")
-    return model
-
-
-def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Every stored tensor of the graph by name: initializers and the values of Constant nodes."""
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
-
-
 def sha256(path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:

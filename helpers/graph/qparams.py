@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import NamedTuple
 
-import numpy as np
-import onnx
-
 from helpers.affine import QParams
-from helpers.graph.files import constants, read_model
-
-
-def float_name(tensor: str) -> str:
-    """A tensor's name before ONNX Runtime's quantizer renamed it, at graph outputs and for stored integers."""
-    return tensor.removesuffix("_QuantizeLinear_Input").removesuffix("_quantized")
-
-
-def sources(model: onnx.ModelProto) -> dict[str, str]:
-    """{output of a Q or DQ node: the tensor of the float graph that it stands for}, through chains of them.
-
-    >>> from onnx.helper import make_graph, make_model, make_node
-    >>> nodes = [make_node("QuantizeLinear", ["x", "s"], ["q"]), make_node("DequantizeLinear", ["q", "s"], ["d"])]
-    >>> sources(make_model(make_graph(nodes, "g", [], [])))
-    {'q': 'x', 'd': 'x'}
-    """
-    source = {}
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            source[node.output[0]] = float_name(source.get(node.input[0], node.input[0]))
-    return source
+from helpers.graph.model import QDQ, Model, float_name
 
 
 def list_qparams(model) -> dict[str, QParams]:
     """The contract in numbers: {tensor of the float graph: QParams} for activations, weights and biases.
 
-    `model` is a path or a ModelProto. The scale is a float, or an array along `axis`, as stored in the graph.
+    `model` is a path, a ModelProto or a `Model`. The scale is a float, or an array along `axis`, as stored in the graph.
 
     >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
     >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
@@ -43,21 +20,7 @@ def list_qparams(model) -> dict[str, QParams]:
     >>> list_qparams(make_model(make_graph([q], "g", [], [], [s, z])))["x"].zero_point
     3
     """
-    model = model if isinstance(model, onnx.ModelProto) else read_model(model)
-    stored = constants(model)
-    dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in model.graph.initializer}
-    found = {}
-    for node in model.graph.node:
-        if node.op_type != "QuantizeLinear" and (node.op_type != "DequantizeLinear" or node.input[0] not in stored):
-            continue
-        scale = stored[node.input[1]]
-        zero = stored[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.int64)
-        if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
-            scale, zero = scale.reshape(()), zero.reshape(())
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
-        dtype = dtypes.get(node.input[2], "int32") if len(node.input) > 2 else "uint8"
-        found[float_name(node.input[0])] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
-    return found
+    return dict(Model.of(model).qparams)
 
 
 class Group(NamedTuple):
@@ -74,7 +37,7 @@ def fused_groups(model) -> list[Group]:
 
     x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries, unless something
     else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 08 measures.
-    `model` is a path or a ModelProto. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
+    `model` is a path, a ModelProto or a `Model`. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
 
     >>> import onnx.parser
     >>> text = '''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
@@ -82,13 +45,13 @@ def fused_groups(model) -> list[Group]:
     >>> [(g.op, g.inputs, g.output) for g in fused_groups(onnx.parser.parse_model(text))]
     [('SiLU', ('x',), 'y')]
     """
-    model = model if isinstance(model, onnx.ModelProto) else read_model(model)
-    source, groups = sources(model), []
-    for node in model.graph.node:
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Constant"):
+    model = Model.of(model)
+    source, groups = model.float_names, []
+    for node in model.nodes:
+        if node.op_type not in (*QDQ, "Constant"):
             inputs = tuple(source.get(t, t) for t in node.input if t)
             groups.append(Group(node.op_type, (node.name,), inputs, float_name(node.output[0])))
-    read = Counter([t for g in groups for t in g.inputs] + [source.get(o.name, o.name) for o in model.graph.output])
+    read = Counter([t for g in groups for t in g.inputs] + [source.get(o, o) for o in model.outputs])
     sigmoids = {g.output: g for g in groups if g.op == "Sigmoid" and read[g.output] == 1}
     merged, gone = [], set()
     for g in groups:
@@ -100,8 +63,10 @@ def fused_groups(model) -> list[Group]:
     return [g for g in merged if g not in gone]
 
 
-def shared_scale(model: onnx.ModelProto) -> list[tuple[str, ...]]:
+def shared_scale(model) -> list[tuple[str, ...]]:
     """Activations of a QDQ graph in its order, those that store one scale together (a MaxPool's input and output).
+
+    `model` is a path, a ModelProto or a `Model`.
 
     >>> from onnx.parser import parse_model
     >>> net = parse_model('''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
@@ -109,8 +74,8 @@ def shared_scale(model: onnx.ModelProto) -> list[tuple[str, ...]]:
     >>> shared_scale(net)
     [('x',)]
     """
-    source, groups = sources(model), defaultdict(dict)
-    for node in model.graph.node:
+    model, groups = Model.of(model), {}
+    for node in model.nodes:
         if node.op_type == "QuantizeLinear":
-            groups[node.input[1]][source[node.output[0]]] = None
+            groups.setdefault(node.input[1], {})[model.float_names[node.output[0]]] = None
     return [tuple(group) for group in groups.values()]

@@ -23,7 +23,7 @@ def block(qdq_model, conv: str) -> Figure:
     params = qdq.list_qparams(qdq_model)
     unit = next(g for g in qdq.fused_groups(qdq_model) if g.nodes[0] == conv)
     silu = next(g for g in qdq.fused_groups(qdq_model) if g.op == "SiLU" and g.inputs[0] == unit.output)
-    sigmoid = next(n for n in qdq.read_model(qdq_model).graph.node if n.name == silu.nodes[0])
+    sigmoid = next(n for n in Model.of(qdq_model).nodes if n.name == silu.nodes[0])
     edges = [unit.inputs[0], unit.output, sigmoid.output[0], silu.output]
     fig, ax = new_figure(height=4.2)
     ax.set(xlim=(-1.4, 9.7), ylim=(-0.5, 4.7))

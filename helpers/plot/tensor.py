@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -10,15 +12,24 @@ from helpers.affine import choose_qparams, fake_quantize, qrange
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure
 
 
+def method_colour(name: str) -> str:
+    """The colour of a calibration method in every picture and widget; grey for a range that no method gave.
+
+    >>> method_colour("by hand")
+    '#666666'
+    """
+    method = calibrate.METHODS.get(name)
+    return method.colour if method else GREY
+
+
 def ranges(h, bands: dict[str, tuple[float, float]], title: str, symlog: bool = False) -> Figure:
     """A `calibrate.Histogram` with the range of each method as a bar below it; `symlog` for far outliers."""
     fig, (top, bottom) = new_figure(2, height=3 + 0.3 * len(bands), sharex=True, height_ratios=[2.5, 0.3 * len(bands)])
     top.stairs(h.counts, h.edges, fill=True, fc=GREY, ec=GREY, lw=1)  # the edge keeps a lone thin bin visible
     top.set(yscale="log", ylabel="values per bin", title=title)
     top.set_ylim(bottom=0.5)
-    colours = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY]
-    for row, (low, high) in enumerate(bands.values()):
-        bottom.barh(row, high - low, left=low, height=0.7, color=colours[row % 6])
+    for row, (name, (low, high)) in enumerate(bands.items()):
+        bottom.barh(row, high - low, left=low, height=0.7, color=method_colour(name))
         bottom.annotate(f"{high:.4g}", (high, row), (4, 0), textcoords="offset points", va="center", fontsize=9)
     bottom.set_yticks(range(len(bands)), bands)
     bottom.invert_yaxis()
@@ -99,12 +110,11 @@ def channels(weight: np.ndarray, name: str) -> Figure:
 def range_convergence(running: list, methods: dict) -> Figure:
     """The upper end that each method reads from the first 1, 2, … pictures: `running` holds their summed histograms."""
     fig, ax = new_figure(height=3.6)
-    styles = zip([BLUE, ORANGE, GREEN, RED, PURPLE], ["-", "--", "--", "-.", ":"], strict=True)  # `ranges`' colours
-    for (name, method), (colour, style) in zip(methods.items(), styles, strict=False):
+    for (name, method), style in zip(methods.items(), cycle(["-", "--", "-.", ":"])):
         if method is calibrate.moving_average:
             continue  # it reads the order of feeds, which a sum of single pictures lacks
         ends = [method(h)[1] for h in running]
-        ax.plot(range(1, len(ends) + 1), ends, color=colour, ls=style, lw=2, label=name)
+        ax.plot(range(1, len(ends) + 1), ends, color=method_colour(name), ls=style, lw=2, label=name)
     ax.set(xlabel="pictures", ylabel="upper end of the range", ylim=(0, None))
     ax.set_title("minmax never comes to rest: every picture can only push it up", fontsize=11)
     ax.legend(frameon=False, ncols=3, loc="lower right")

@@ -1,9 +1,10 @@
 """The QDQ graph: where the compiler may compute in integers, with which scales, and which layer is guilty."""
 
 from helpers.graph import Group, float_name, fused_groups, list_qparams
-from helpers.qdq.attribution import activation, layer_sqnr, rounding_gap
+from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
 from helpers.qdq.quantize import quantize_model
+from helpers.qdq.rounding_gap import rounding_gap
 from helpers.tasks.detection import head_convs, split_head
 
 __all__ = [

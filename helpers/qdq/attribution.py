@@ -1,59 +1,46 @@
-"""Which layer is guilty: SQNR tensor by tensor, and where the arithmetic of the HTP leaves the CPU's."""
+"""Which layer is guilty: SQNR tensor by tensor."""
 
 from __future__ import annotations
 
 import operator
-from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime as ort
-from onnx import numpy_helper
+from onnx import NodeProto, numpy_helper
 from tqdm.auto import tqdm
 
 from helpers import targets
 from helpers.affine import dequantize, quantize
-from helpers.graph import constants, float_name, list_qparams, read_model, sources
+from helpers.graph import Model, float_name
 from helpers.integer import Simulator, one_thread
 
 TWIN = "__quantized"
 
 
-def _session_of(model: onnx.ModelProto, outputs) -> ort.InferenceSession:
-    """A CPU session of the graph as written, with `outputs` alone as its outputs."""
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def activation(model, feed: dict, tensor: str) -> np.ndarray:
     """One activation of a graph, by name, as the CPU computes it from `feed`; ValueError where there is no such tensor.
 
-    >>> import tempfile; from helpers import assets, tasks
+    >>> from helpers import assets, tasks
     >>> feed = next(iter(tasks.Feeds(assets.images()[:1], assets.model())))
     >>> activation(assets.model(), feed, "/model.0/conv/Conv_output_0").shape
     (1, 8, 160, 160)
     """
-    graph = read_model(model)
-    if tensor not in {name for node in graph.graph.node for name in node.output}:
+    graph = Model.of(model)
+    if tensor not in graph.producers:
         raise ValueError(f"{model}: has no tensor '{tensor}'; `qdq.list_qparams` and `calibrate.observe` give names.")
-    return _session_of(graph, [tensor]).run(None, feed)[0]
+    return targets.load(graph.with_outputs([tensor])).run(None, feed)[0]
 
 
-def _weights(qdq: onnx.ModelProto) -> dict[str, np.ndarray]:
+def _weights(qdq: Model) -> dict[str, np.ndarray]:
     """{weight or bias of the float graph: the numbers that its codes stand for}."""
-    stored, params = constants(qdq), list_qparams(qdq)
-    names = {float_name(n.input[0]): n.input[0] for n in qdq.graph.node if n.op_type == "DequantizeLinear"}
-    return {t: dequantize(stored[code], params[t], name=t) for t, code in names.items() if code in stored}
+    names = {float_name(n.input[0]): n.input[0] for n in qdq.nodes if n.op_type == "DequantizeLinear"}
+    stored = {t: qdq.constants[codes] for t, codes in names.items() if codes in qdq.constants}
+    return {t: dequantize(codes, qdq.qparams[t], name=t) for t, codes in stored.items()}
 
 
-def _pairs(qdq: onnx.ModelProto, produced) -> dict[str, tuple[onnx.NodeProto, onnx.NodeProto]]:
+def _pairs(qdq: Model, produced) -> dict[str, tuple[NodeProto, NodeProto]]:
     """{activation: its first QuantizeLinear and DequantizeLinear}, in graph order, graph inputs left out."""
-    source, found, first = sources(qdq), {}, {}
-    for node in qdq.graph.node:
+    source, found, first = qdq.float_names, {}, {}
+    for node in qdq.nodes:
         tensor = source.get(node.output[0])
         if node.op_type == "QuantizeLinear" and tensor in produced:
             first.setdefault(tensor, node)
@@ -62,82 +49,94 @@ def _pairs(qdq: onnx.ModelProto, produced) -> dict[str, tuple[onnx.NodeProto, on
     return found
 
 
-def _replace(model: onnx.ModelProto, values: dict[str, np.ndarray]) -> None:
-    for t in model.graph.initializer:
-        if t.name in values:
-            t.CopyFrom(numpy_helper.from_array(values[t.name].reshape(tuple(t.dims)), t.name))
+def _copy_of(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
+    new = NodeProto()
+    new.CopyFrom(node)
+    new.name += TWIN
+    new.input[:], new.output[:] = inputs, outputs
+    return new
 
 
-def _isolated(fp32: onnx.ModelProto, qdq: onnx.ModelProto, pairs, only) -> dict[str, str]:
-    """Add to `fp32` a twin of each operator that reads the float inputs; {tensor: name of the twin's value}."""
-    graph, weights, outputs = fp32.graph, _weights(qdq), {}
-    made = {name: node for node in graph.node for name in node.output}
+def _isolated(fp32: Model, qdq: Model, pairs, only) -> tuple[Model, dict[str, str]]:
+    """The float graph with a twin of each operator that reads the float inputs; {tensor: name of the twin's value}."""
+    model, weights, outputs = fp32.copy(), _weights(qdq), {}
+    graph = model.proto.graph
     if only != "activations":
         graph.initializer.extend(numpy_helper.from_array(w, t + TWIN) for t, w in weights.items())
-    constant = {t.name: t for t in qdq.graph.initializer}
-    needed = {name for q, dq in pairs.values() for node in (q, dq) for name in node.input[1:]}
     if only != "weights":
-        graph.initializer.extend(constant[name] for name in sorted(needed))
-        opsets = {o.domain for o in fp32.opset_import}
-        fp32.opset_import.extend(o for o in qdq.opset_import if o.domain not in opsets)
+        needed = {name for q, dq in pairs.values() for node in (q, dq) for name in node.input[1:]}
+        graph.initializer.extend(t for t in qdq.proto.graph.initializer if t.name in needed)
+        opsets = {o.domain for o in fp32.proto.opset_import}
+        model.proto.opset_import.extend(o for o in qdq.proto.opset_import if o.domain not in opsets)
     for tensor, (q, dq) in pairs.items():
-        value = tensor
-        if only != "activations" and any(t in weights for t in made[tensor].input):
-            node = onnx.NodeProto()
-            node.CopyFrom(made[tensor])
-            node.name += TWIN
-            node.input[:] = [t + TWIN if t in weights else t for t in node.input]
-            node.output[:] = [t + TWIN for t in node.output]
-            graph.node.append(node)
+        value, node = tensor, fp32.producers[tensor]
+        if only != "activations" and any(t in weights for t in node.input):
+            inputs = [t + TWIN if t in weights else t for t in node.input]
+            graph.node.append(_copy_of(node, inputs, [t + TWIN for t in node.output]))
             value = tensor + TWIN
         if only != "weights":
-            for node, end in ((q, "_q"), (dq, "_dq")):
-                new = onnx.NodeProto()
-                new.CopyFrom(node)
-                new.input[0], new.output[0] = value, tensor + TWIN + end
-                graph.node.append(new)
-                value = new.output[0]
+            codes, real = tensor + TWIN + "_q", tensor + TWIN + "_dq"
+            graph.node.append(_copy_of(q, [value, *q.input[1:]], [codes]))
+            graph.node.append(_copy_of(dq, [codes, *dq.input[1:]], [real]))
+            value = real
         outputs[tensor] = value
-    return outputs
+    return model, outputs
 
 
-def _on_cpu(fp32, qdq, pairs, isolated, only):
-    """A function of a feed: {tensor: (float, quantized)}, both on the CPU as the graphs are written."""
-    if isolated:
-        other, names = fp32, _isolated(fp32, qdq, pairs, only)
-    elif only == "weights":
-        other = onnx.ModelProto()
-        other.CopyFrom(fp32)
-        _replace(other, _weights(qdq))
-        names = {t: t for t in pairs}
-    else:
-        other, names = qdq, {t: dq.output[0] for t, (_, dq) in pairs.items()}
-        if only == "activations":
-            stored, floats = constants(qdq), constants(fp32)
-            for node in [n for n in qdq.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in stored]:
-                tensor = numpy_helper.from_array(floats[float_name(node.input[0])], node.output[0])
-                qdq.graph.initializer.append(tensor)
-                qdq.graph.node.remove(node)
-    wanted = list(pairs)
-    if isolated:
-        one = _session_of(fp32, dict.fromkeys([*wanted, *names.values()]))
+def _with_weights(fp32: Model, values: dict[str, np.ndarray]) -> Model:
+    """The float graph with other numbers stored under some names."""
+    model = fp32.copy()
+    for t in model.proto.graph.initializer:
+        if t.name in values:
+            t.CopyFrom(numpy_helper.from_array(values[t.name].reshape(tuple(t.dims)), t.name))
+    return model
+
+
+def _with_float_weights(qdq: Model, fp32: Model) -> Model:
+    """The QDQ graph with every stored tensor as the float graph has it."""
+    model = qdq.copy()
+    graph = model.proto.graph
+    for node in [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in qdq.constants]:
+        graph.initializer.append(numpy_helper.from_array(fp32.constants[float_name(node.input[0])], node.output[0]))
+        graph.node.remove(node)
+    return model
+
+
+def _side_by_side(left: Model, right: Model, names: dict[str, str]):
+    """A function of a feed: {tensor: (left's value of it, right's value of names[tensor])}, both on the CPU."""
+    if left is right:
+        every = list(dict.fromkeys([*names, *names.values()]))
+        session = targets.load(left.with_outputs(every))
 
         def both(feed):
-            got = dict(zip((o.name for o in one.get_outputs()), one.run(None, feed), strict=True))
-            return {t: (got[t], got[names[t]]) for t in wanted}
+            made = dict(zip(every, session.run(every, feed), strict=True))
+            return {t: (made[t], made[other]) for t, other in names.items()}
 
         return both
-    left, right = _session_of(fp32, wanted), _session_of(other, names.values())
-    return lambda feed: {
-        t: pair for t, *pair in zip(wanted, left.run(wanted, feed), right.run(list(names.values()), feed), strict=True)
-    }
+    one, two = targets.load(left.with_outputs(names)), targets.load(right.with_outputs(names.values()))
+
+    def both_sides(feed):
+        pairs = zip(one.run(list(names), feed), two.run(list(names.values()), feed), strict=True)
+        return dict(zip(names, pairs, strict=True))
+
+    return both_sides
 
 
-def _on_integer(fp32, qdq, pairs, isolated):
-    """As `_on_cpu`, with the HTP's arithmetic on the quantized side."""
-    model = Simulator(qdq)
+def _on_floats(fp32: Model, qdq: Model, pairs, isolated, only):
+    """A function of a feed: {tensor: (float, quantized)}, both on the CPU as the graphs are written."""
+    if isolated:
+        other, names = _isolated(fp32, qdq, pairs, only)
+        return _side_by_side(other, other, names)
+    if only == "weights":
+        return _side_by_side(fp32, _with_weights(fp32, _weights(qdq)), {t: t for t in pairs})
+    other = _with_float_weights(qdq, fp32) if only == "activations" else qdq
+    return _side_by_side(fp32, other, {t: dq.output[0] for t, (_, dq) in pairs.items()})
+
+
+def _on_simulator(fp32: Model, model: Simulator, pairs, isolated):
+    """As `_on_floats`, with the simulator's arithmetic on the quantized side."""
     wanted = [t for t in pairs if any(t in outputs for _, _, outputs in model._steps)]
-    left = _session_of(fp32, wanted)
+    left = targets.load(fp32.with_outputs(wanted))
 
     def both(feed):
         floats = dict(zip(wanted, left.run(wanted, feed), strict=True))
@@ -162,16 +161,19 @@ def each_alone(model: Simulator, values: dict[str, np.ndarray]) -> dict[str, np.
     return made
 
 
-def _on_htp(fp32, path):
-    right = targets.load(path, "htp")
-    wanted = [o.name for o in right.get_outputs()]
-    left = _session_of(fp32, wanted)
-    return lambda feed: {
-        t: pair for t, *pair in zip(wanted, left.run(wanted, feed), right.run(wanted, feed), strict=True)
-    }
+def _on_outputs(fp32: Model, session):
+    """As `_on_floats`, of the graph's outputs alone: all that a device shows without breaking what it fused."""
+    wanted = [o.name for o in session.get_outputs()]
+    left = targets.load(fp32.with_outputs(wanted))
+
+    def both(feed):
+        pairs = zip(left.run(wanted, feed), session.run(wanted, feed), strict=True)
+        return dict(zip(wanted, pairs, strict=True))
+
+    return both
 
 
-def _each(feeds, what: str):
+def each_feed(feeds, what: str):
     """The feeds behind a progress bar; raises ValueError where there is none."""
     feed = None
     bar = tqdm(feeds, unit="feed", total=operator.length_hint(feeds, 0) or None, leave=False)
@@ -198,72 +200,34 @@ def layer_sqnr(
     Raises ValueError for an unknown target or kind, for kinds that a target cannot tell apart, for no feeds.
 
     >>> from onnx.parser import parse_model
-    >>> folder, head = getfixture("tmp_path"), '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)'
-    >>> onnx.save(parse_model(head + "{ y = Relu(x) }"), folder / "a.onnx")
-    >>> onnx.save(parse_model(head + '''<float s = {0.5}, uint8 z = {0}> { f = Relu(x)
-    ...     q = QuantizeLinear(f, s, z)  y = DequantizeLinear(q, s, z) }'''), folder / "b.onnx")
-    >>> onnx.save(parse_model((head + "{ y = Relu(x) }").replace("y", "f")), folder / "a.onnx")
-    >>> layer_sqnr(folder / "a.onnx", folder / "b.onnx", [{"x": np.float32([1.1, -2])}])["f"].__round__(1)
+    >>> head = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => '
+    >>> fp32 = parse_model(head + "(float[2] f) { f = Relu(x) }")
+    >>> qdq = parse_model(head + '''(float[2] y) <float s = {0.5}, uint8 z = {0}> { f = Relu(x)
+    ...     q = QuantizeLinear(f, s, z)  y = DequantizeLinear(q, s, z) }''')
+    >>> round(layer_sqnr(fp32, qdq, [{"x": np.float32([1.1, -2])}])["f"], 1)
     20.8
     """
-    if target not in ("cpu", "integer", "htp"):
-        raise ValueError(f"target '{target}' is unknown; choose cpu, integer or htp.")
+    chosen = targets.get(target)
     if only not in (None, "weights", "activations"):
         raise ValueError(f"only '{only}' is unknown; choose weights, activations, or None for both.")
-    if target != "cpu" and only:
+    if only and not chosen.runs_floats:
         raise ValueError(f"target '{target}' computes on codes alone, so it cannot leave a kind float; use 'cpu'.")
-    if target == "htp" and isolated:
-        raise ValueError("target 'htp' shows the graph's outputs only; for isolated operators use 'integer' or 'cpu'.")
-    real, quantized = read_model(fp32), read_model(qdq)
-    pairs = _pairs(quantized, {o for n in real.graph.node for o in n.output})
-    if target == "cpu":
-        both = _on_cpu(real, quantized, pairs, isolated, only)
+    real, quantized = Model.of(fp32), Model.of(qdq)
+    pairs, simulator = _pairs(quantized, real.producers), chosen.simulator(quantized)
+    if chosen.runs_floats:
+        both = _on_floats(real, quantized, pairs, isolated, only)
+    elif simulator:
+        both = _on_simulator(real, simulator, pairs, isolated)
+    elif isolated:
+        text = "shows the graph's outputs only; for isolated operators use 'integer' or 'cpu'"
+        raise ValueError(f"target '{target}' {text}.")
     else:
-        both = _on_integer(real, quantized, pairs, isolated) if target == "integer" else _on_htp(real, Path(qdq))
+        both = _on_outputs(real, targets.load(qdq, target))
     signal, noise = {}, {}
-    for feed in _each(feeds, f"SQNR on {target}"):
+    for feed in each_feed(feeds, f"SQNR on {target}"):
         for tensor, (a, b) in both(feed).items():
             a, gap = a.ravel(), (a - b).ravel()
             signal[tensor] = signal.get(tensor, 0.0) + float(a @ a)
             noise[tensor] = noise.get(tensor, 0.0) + float(gap @ gap)
     with np.errstate(divide="ignore"):
         return {t: float(10 * np.log10(np.divide(signal[t], noise[t]))) if noise[t] else np.inf for t in signal}
-
-
-def rounding_gap(qdq, feeds) -> dict[str, tuple[float, float]]:
-    """How the HTP's codes differ from the CPU's when each operator reads the same codes: {tensor: (share, bias)}.
-
-    Every operator of the QDQ graph at path `qdq` runs alone, on the codes that `integer` gave its inputs: once in
-    ONNX Runtime's floats, once in the HTP's integers. share: values that differ; bias: mean of HTP − CPU, steps.
-    SiLU counts as one operator, as the HTP runs it.
-
-    >>> from onnx.parser import parse_model
-    >>> text = '''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
-    ...     <float s = {0.5}, uint8 z = {0}> { a = QuantizeLinear(x, s, z)  b = DequantizeLinear(a, s, z)
-    ...     c = Sigmoid(b)  d = QuantizeLinear(c, s, z)  y = DequantizeLinear(d, s, z) }'''
-    >>> onnx.save(parse_model(text), getfixture("tmp_path") / "q.onnx")
-    >>> rounding_gap(getfixture("tmp_path") / "q.onnx", [{"x": np.float32([0, 5])}])
-    {'c': (0.0, 0.0)}
-    """
-    graph = read_model(qdq)
-    model, source = Simulator(graph), sources(graph)
-    steps = {t for _, _, outputs in model._steps for t in outputs if t in list_qparams(graph)}
-    made, given = {}, {}
-    for node in graph.graph.node:
-        tensor = source.get(node.output[0])
-        if node.op_type == "QuantizeLinear" and tensor in steps:
-            made.setdefault(tensor, node.output[0])
-        elif node.op_type == "DequantizeLinear" and node.input[0] in made.values():
-            given[tensor], node.input[0] = f"{tensor}{TWIN}", f"{tensor}{TWIN}"
-    kind = onnx.TensorProto.UINT8
-    graph.graph.input.extend(onnx.helper.make_tensor_value_info(n, kind, None) for n in given.values())
-    cpu, differ, bias, count = _session_of(graph, made.values()), {}, {}, 0
-    for feed in _each(feeds, "rounding"):
-        codes = model.run(feed, every=True)
-        fed = feed | {name: codes[t] for t, name in given.items()}
-        for t, theirs in zip(made, cpu.run(list(made.values()), fed), strict=True):
-            gap = codes[t].astype(np.int16) - theirs
-            differ[t] = differ.get(t, 0.0) + float(np.mean(gap != 0))
-            bias[t] = bias.get(t, 0.0) + float(gap.mean())
-        count += 1
-    return {t: (differ[t] / count, bias[t] / count) for t in made}

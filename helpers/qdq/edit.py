@@ -12,11 +12,10 @@ from onnx import numpy_helper
 
 from helpers.affine import choose_qparams, qrange
 from helpers.graph import (
-    constants,
+    Model,
     float_name,
     read_model,
     save_model,
-    sources,
 )
 
 
@@ -52,48 +51,60 @@ def set_range(model, tensor, rmin: float, rmax: float, biases=None):
     """
     if not isinstance(model, onnx.ModelProto):
         return save_model(set_range(read_model(model), tensor, rmin, rmax, biases), model)
-    graph, source, stored = model.graph, sources(model), constants(model)
-    names = {tensor} if isinstance(tensor, str) else set(tensor)
-    pairs = [
-        n
-        for n in graph.node
-        if n.op_type in ("QuantizeLinear", "DequantizeLinear")
-        and n.input[0] not in stored
-        and source[n.output[0]] in names
-    ]
-    if missing := names - {source[n.output[0]] for n in pairs}:
-        tensor = min(missing)
-        known = [source[n.output[0]] for n in graph.node if n.op_type == "QuantizeLinear"]
-        near = difflib.get_close_matches(tensor, known, 3, 0.3) or known[:3]
-        raise ValueError(f"the graph quantizes no activation '{tensor}'; the nearest names are {near}.")
+    graph, names = Model(model), {tensor} if isinstance(tensor, str) else set(tensor)
+    pairs = _pairs(graph, names)
     try:
-        found = {n.output[0]: choose_qparams(rmin, rmax, stored[n.input[2]].dtype.name) for n in pairs}
+        found = {n.output[0]: choose_qparams(rmin, rmax, graph.constants[n.input[2]].dtype.name) for n in pairs}
     except ValueError as e:
-        raise ValueError(f"tensor '{tensor}': {e}") from None
-    made = {name: node for node in graph.node for name in node.output}
-    made_anew = {}
-    for node in graph.node:
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.input) > 2 and node.input[0] in found:
-            bias, weight = made[node.input[2]], made[node.input[1]]
-            scale = np.float32(found[node.input[0]].scale) * stored[weight.input[1]].reshape(-1)
-            real = (biases or {}).get(float_name(bias.input[0]))
-            if real is None:
-                real = stored[bias.input[0]] * stored[bias.input[1]].astype(np.float64)
-            with np.errstate(divide="ignore", invalid="ignore"):  # S_x·S_w may be less than float32 holds
-                codes = np.rint(real.astype(np.float64) / scale)
-            if not np.abs(codes).max(initial=0) <= qrange("int32")[1]:
-                text = f"is so small that the bias of '{node.name}' needs more than 32 bits; take a wider one"
-                raise ValueError(f"the range ({rmin}, {rmax}) of tensor '{tensor}' {text}.")
-            made_anew[node.input[2]] = bias, codes.astype(np.int32), scale
+        raise ValueError(f"tensor '{min(names)}': {e}") from None
+    try:
+        made_anew = _biases(graph, found, biases or {})
+    except OverflowError as e:
+        text = f"is so small that the bias of '{e}' needs more than 32 bits; take a wider one"
+        raise ValueError(f"the range ({rmin}, {rmax}) of tensor '{min(names)}' {text}.") from None
     for index, field in ((1, "scale"), (2, "zero_point")):
         for name in {n.input[index] for n in pairs}:
             nodes = [n for n in pairs if n.input[index] == name]
-            qp, old = found[nodes[0].output[0]], stored[name]
+            qp, old = found[nodes[0].output[0]], graph.constants[name]
             _store(model, nodes, index, np.full(old.shape, getattr(qp, field), old.dtype))
-    for bias, codes, scale in made_anew.values():
+    for bias, codes, scale in made_anew:
         _store(model, [bias], 0, codes)
         _store(model, [bias], 1, scale)
     return model
+
+
+def _pairs(graph: Model, names: set[str]) -> list[onnx.NodeProto]:
+    """Every Q and DQ node of the activations `names`; ValueError for a name that the graph does not quantize."""
+    source = graph.float_names
+    qdq = [n for n in graph.nodes if n.output[0] in source and n.input[0] not in graph.constants]
+    pairs = [n for n in qdq if source[n.output[0]] in names]
+    if missing := names - {source[n.output[0]] for n in pairs}:
+        known = [source[n.output[0]] for n in graph.nodes if n.op_type == "QuantizeLinear"]
+        near = difflib.get_close_matches(min(missing), known, 3, 0.3) or known[:3]
+        raise ValueError(f"the graph quantizes no activation '{min(missing)}'; the nearest names are {near}.")
+    return pairs
+
+
+def _biases(graph: Model, found: dict, biases: dict) -> list[tuple[onnx.NodeProto, np.ndarray, np.ndarray]]:
+    """(its DQ node, codes, scale) of each bias that stands at the scale of a tensor in `found` {DQ's output: QParams}.
+
+    Raises OverflowError with the layer's name where a code needs more than 32 bits.
+    """
+    made_anew = {}
+    for node in graph.nodes:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3 or node.input[0] not in found:
+            continue
+        bias, weight = graph.producers[node.input[2]], graph.producers[node.input[1]]
+        scale = np.float32(found[node.input[0]].scale) * graph.constants[weight.input[1]].reshape(-1)
+        real = biases.get(float_name(bias.input[0]))
+        if real is None:
+            real = graph.constants[bias.input[0]] * graph.constants[bias.input[1]].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # S_x·S_w may be less than float32 holds
+            codes = np.rint(real.astype(np.float64) / scale)
+        if not np.abs(codes).max(initial=0) <= qrange("int32")[1]:
+            raise OverflowError(node.name)
+        made_anew[node.input[2]] = bias, codes.astype(np.int32), scale
+    return list(made_anew.values())
 
 
 # What the HTP computes in one kernel with the Conv before it, without its 8-bit codes in between: measured on
@@ -108,13 +119,13 @@ def expose(qdq_model, tensors, out) -> Path:
     keeps no 8-bit codes: those shown are not what it computes with, and behind them other codes can come. That warns
     (UserWarning). Elsewhere the codes stay, the time does not. Raises ValueError for a tensor without a QuantizeLinear.
     """
-    model = read_model(qdq_model)
+    graph = Model.of(qdq_model)
+    model = graph.proto
     made = {float_name(n.input[0]): n for n in model.graph.node if n.op_type == "QuantizeLinear"}
     zeros = {t.name: t.data_type for t in model.graph.initializer}
-    shapes = {v.name: v.type.tensor_type.shape for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    source = sources(model)
-    convs = {float_name(n.output[0]) for n in model.graph.node if n.op_type == "Conv"}
-    fused = {source.get(n.input[0]): n.op_type for n in model.graph.node if n.op_type in FUSED_BEHIND_CONV}
+    shapes = {v.name: v.type.tensor_type.shape for v in graph.inferred.graph.value_info}
+    convs = {float_name(n.output[0]) for n in graph.nodes if n.op_type == "Conv"}
+    fused = {graph.float_names.get(n.input[0]): n.op_type for n in graph.nodes if n.op_type in FUSED_BEHIND_CONV}
     for tensor in tensors:
         if tensor in convs and tensor in fused:
             text = f"the HTP computes Conv and {fused[tensor]} as one, without the 8-bit codes of '{tensor}' in between"

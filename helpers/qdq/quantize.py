@@ -33,7 +33,7 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
 
     >>> import tempfile; from helpers import assets, calibrate, graph, tasks
     >>> feeds = tasks.Feeds(assets.images()[:1], assets.model())
-    >>> ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(assets.model(), feeds).items()}
+    >>> ranges = calibrate.ranges(calibrate.observe(assets.model(), feeds), "minmax")
     >>> with tempfile.TemporaryDirectory() as d:
     ...     qdq = quantize_model(assets.model(), Path(d) / "int8.onnx", ranges)
     ...     graph.list_qparams(qdq)["images"].dtype
@@ -43,7 +43,8 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
-    model = float_model(fp32)
+    graph = float_model(fp32)
+    model = graph.copy().proto  # the quantizer edits it
     for dtype in (activation, weight):
         if dtype not in ORT_TYPES:
             raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")

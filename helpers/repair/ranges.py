@@ -68,7 +68,7 @@ def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tupl
     lies far below the peak) to the largest seen (the peak is the answer). The rest by `calibrate.mse`. No labels.
     """
     model = float_model(fp32)
-    ranges = {t: calibrate.mse(h) for t, h in histograms.items()}
+    ranges = calibrate.ranges(histograms)
     for x, gate, _ in silu_blocks(model):
         ranges[x], ranges[gate] = silu_range(histograms[x], clipping=clipping), (0.0, 1.0)
     for name in (i.name for i in model.graph.input):

@@ -39,7 +39,7 @@ class _Tried:
 def _try_ranges(tried: _Tried, fp32, histograms) -> None:
     """Note MinMax, MSE and, of `functional_ranges` with several weights on clipping, the best one."""
     for method in (calibrate.minmax, calibrate.mse):
-        ranges = {t: method(h) for t, h in histograms.items()}
+        ranges = calibrate.ranges(histograms, method)
         path = qdq.quantize_model(fp32, tried.file(), ranges)
         tried.note(f"{method.__name__} ranges", path, tried.measure(path), ranges)
     found = []
@@ -70,7 +70,7 @@ def quantize_best(fp32, feeds, out, *, probe: int = 20, rounding: int = 16, shar
         tried = _Tried(work, seen, judging)
         histograms = calibrate.observe(fp32, calibrating, partial=False)
         _try_ranges(tried, fp32, histograms)
-        ranges, wide = tried.kept["ranges"], {t: calibrate.minmax(h) for t, h in histograms.items()}
+        ranges, wide = tried.kept["ranges"], calibrate.ranges(histograms, "minmax")
         front = search_a16(fp32, ranges, wide, judging, share=share)
         a16, ranges = front[-1]["a16"], ranges | {t: wide[t] for t in front[-1]["a16"]}
         path = qdq.quantize_model(fp32, tried.file(), ranges, a16=a16)

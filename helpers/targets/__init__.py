@@ -1,7 +1,22 @@
-"""Where a graph runs, proved."""
+"""Where a graph runs, proved: a file for each target, and `load`, which opens a model on one of them, whole, or fails."""
 
-from helpers.targets.context import compile_context
-from helpers.targets.load import Kernel, load, op_trace, placement, targets
+from helpers.targets.compiler import compile_context
+from helpers.targets.onnxruntime_session import placement
+from helpers.targets.op_trace import Kernel, op_trace
 from helpers.targets.qnn import QNN, qnn
+from helpers.targets.target import Target, get, load, quickest, registry, targets
 
-__all__ = ["QNN", "Kernel", "compile_context", "load", "op_trace", "placement", "qnn", "targets"]
+__all__ = [
+    "QNN",
+    "Kernel",
+    "Target",
+    "compile_context",
+    "get",
+    "load",
+    "op_trace",
+    "placement",
+    "qnn",
+    "quickest",
+    "registry",
+    "targets",
+]

@@ -1,7 +1,6 @@
 // Draws a histogram with two handles and what the kernel says the range costs. The hand is followed at once, from
 // local state; the numbers come when they come, and the front end merges the steps that the kernel cannot keep up with.
 const PLOT = 230, BELOW = 132, EDGE = 14;
-const METHOD = ["#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7"]; // Okabe & Ito, as in plot.py
 
 const plain = (v, digits) => (Math.abs(v) < 1e-3 ? Number(v).toExponential(2) : Number(v).toPrecision(digits));
 const short = (v, digits = 4) =>
@@ -100,7 +99,7 @@ function render({ model, el }) {
     c.fillStyle = "#808080";
     heights.forEach((h, k) => c.fillRect(EDGE + k * wide, bottom - h * (bottom - 34), Math.ceil(wide * 10) / 10, h * (bottom - 34)));
     Object.entries(tensor.marks).forEach(([name, ends], k) => { // where each method would put the ends
-      c.fillStyle = METHOD[k];
+      c.fillStyle = tensor.methods[name].colour;
       for (const end of ends) if (end >= area().low && end <= area().high) c.fillRect(toX(end) - 1.5, bottom - 12 - 5 * k, 3, 12 + 5 * k);
     });
     c.fillStyle = "#0072B2";
@@ -116,12 +115,12 @@ function render({ model, el }) {
     }
     c.textAlign = "left";
     c.fillText("values per column, log scale", EDGE + 2, 12);
-    Object.keys(tensor.marks).reduce((x, name, k) => { // a legend that needs no second look
-      c.fillStyle = METHOD[k];
+    Object.keys(tensor.marks).reduce((x, name) => { // a legend that needs no second look
+      c.fillStyle = tensor.methods[name].colour;
       c.fillRect(x, 22, 9, 9);
       c.fillStyle = ink;
-      c.fillText(name.replace("_", " "), x + 13, 31);
-      return x + 26 + c.measureText(name).width;
+      c.fillText(tensor.methods[name].label, x + 13, 31);
+      return x + 26 + c.measureText(tensor.methods[name].label).width;
     }, EDGE + 2);
   }
 

@@ -60,7 +60,7 @@ class TuneRange(w.VBox):
     def __init__(self, histogram, dtype: str = "uint8", sample=None, rmin=None, rmax=None):
         self._ready, self._dragged, self._drawn, self._past, self._seq = False, False, None, [], 0
         self._methods = w.ToggleButtons(
-            options=[(name.replace("_", " "), name) for name in calibrate.METHODS],
+            options=[(method.label, name) for name, method in calibrate.METHODS.items()],
             value=None,
             style={"button_width": "auto"},
         )
@@ -108,7 +108,8 @@ class TuneRange(w.VBox):
             room = 0.06 * ((b - a) or 1.0)
             views.append({"low": a - room, "high": b + room, "bars": self.costs.bars(a - room, b + room)})
         self._marks = {m: f(h, self.dtype) for m, f in calibrate.METHODS.items()}
-        self.canvas.tensor = {"views": views, "marks": self._marks}
+        methods = {name: {"label": m.label, "colour": m.colour} for name, m in calibrate.METHODS.items()}
+        self.canvas.tensor = {"views": views, "marks": self._marks, "methods": methods}
 
     @t.validate("rmin", "rmax")
     def _in_order(self, proposal):

@@ -47,13 +47,13 @@ class Experiment:
         folder = Path(self._work.name)
         fp32 = qdq.split_head(self.model, folder / "fp32.onnx")
         self.sha256 = sha256(self.model)
-        self._real = onnx.shape_inference.infer_shapes(read_model(fp32))
+        self._real = Model.of(fp32).inferred
         self._feeds = tasks.Feeds(self.calibration, fp32)
         self.histograms = calibrate.observe(fp32, self._feeds, partial=False)
         real = tasks.Detector(fp32)
         self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
         self.live = PatchedModel(
-            fp32, {t: calibrate.METHODS[method](h, "uint8") for t, h in self.histograms.items()}, folder
+            fp32, calibrate.ranges(self.histograms, method, "uint8"), folder
         )
         self.start, self.history, self.kept = dict(self.live.ranges), [], {}
         self._costs = {t: RangeCost(self.histograms[t]) for t in self.live.shared_scale}
@@ -107,13 +107,9 @@ class Experiment:
 
     def set_method(self, tensor: str, method: str) -> None:
         """Give one activation the range that a method reads off its histogram."""
-        if method not in calibrate.METHODS:
-            raise ValueError(f"method '{method}' is unknown; choose one of {', '.join(calibrate.METHODS)}.")
-        self.set(
-            tensor,
-            *calibrate.METHODS[method](self.histograms[self.representative(tensor)], self.dtype(tensor)),
-            what=method,
-        )
+        chosen = calibrate.method_named(method)
+        low, high = chosen(self.histograms[self.representative(tensor)], self.dtype(tensor))
+        self.set(tensor, low, high, what=method)
 
     def set_dtype(self, tensor: str, dtype: str) -> None:
         """Give one activation 8 or 16 bits, "uint8" or "uint16"; its range stays. Quantizes anew: half a second."""

@@ -25,7 +25,7 @@ class PatchedModel:
 
     >>> from helpers import assets, calibrate
     >>> feeds, folder = tasks.Feeds(assets.images()[:1], assets.model()), getfixture("tmp_path")
-    >>> ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(assets.model(), feeds).items()}
+    >>> ranges = calibrate.ranges(calibrate.observe(assets.model(), feeds), "minmax")
     >>> live = PatchedModel(assets.model(), ranges, folder)
     >>> live.change({"images": (0, 2)})
     >>> qdq.list_qparams(live.proto)["images"].zero_point, round(qdq.list_qparams(live.proto)["images"].scale, 6)
@@ -34,7 +34,7 @@ class PatchedModel:
 
     def __init__(self, fp32, ranges: dict, folder):
         self.fp32, self.folder = Path(fp32), Path(folder)
-        self._floats = graph.constants(graph.read_model(fp32))
+        self._floats = Model.of(fp32).constants
         self.a16, self.per_channel, self._detectors = frozenset(), True, {}
         self.proto = self._quantized(ranges, (), True)
         self.shared_scale = {group[0]: group for group in shared_scale(self.proto)}

@@ -42,7 +42,7 @@ def peer(model, out, pictures, method, activation="QUInt8"):
 
 def ours(model, out, pictures, method):
     histograms = calibrate.observe(model, vision.Feeds(pictures, model))
-    return qdq.quantize_model(model, out, {t: method(h) for t, h in histograms.items()})
+    return qdq.quantize_model(model, out, calibrate.ranges(histograms, method))
 
 
 def best(model, out, pictures, **how):
@@ -52,7 +52,7 @@ def best(model, out, pictures, **how):
 
 def wide(model, out, pictures):
     feeds = list(vision.Feeds(pictures, model))
-    ranges = {t: calibrate.minmax(h) for t, h in calibrate.observe(model, feeds).items()}
+    ranges = calibrate.ranges(calibrate.observe(model, feeds), "minmax")
     qdq.quantize_model(model, out, ranges, activation="uint16")
     return repair.round_adaptively(model, out, feeds[::4], out)
 

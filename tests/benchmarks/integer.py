@@ -35,7 +35,7 @@ def main(runs: int = 5) -> None:
         folder = Path(folder)
         cut = qdq.split_head(source, folder / "fp32.onnx")
         found = calibrate.observe(cut, vision.Feeds(calibration[:8], cut))
-        ranges = {tensor: calibrate.percentile(h, 99.99) for tensor, h in found.items()}
+        ranges = calibrate.ranges(found, "percentile")
         int8 = qdq.quantize_model(cut, folder / "int8.onnx", ranges)
         bare = folder / "codes.onnx"
         onnx.save(strip(onnx.load(int8)), bare)

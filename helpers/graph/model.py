@@ -1,0 +1,168 @@
+"""An ONNX model as one object: read once, and its maps made once, when first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from helpers.affine import QParams
+from helpers.graph.files import read_model, save_model
+
+QDQ = ("QuantizeLinear", "DequantizeLinear")
+
+
+def float_name(tensor: str) -> str:
+    """A tensor's name before ONNX Runtime's quantizer renamed it, at graph outputs and for stored integers.
+
+    >>> float_name("conv.weight_quantized")
+    'conv.weight'
+    """
+    return tensor.removesuffix("_QuantizeLinear_Input").removesuffix("_quantized")
+
+
+class Model:
+    """A model's proto and what everybody asks of it: who makes a tensor, who reads it, what is stored, which shapes.
+
+    Each map is that of the proto when it was first asked for; whoever edits the proto goes on with `copy()`, which
+    forgets them. `path` is where it was read, None if it was made in memory. `Model.of` takes a path too, and raises
+    FileNotFoundError or ValueError as `read_model` does.
+
+    >>> from onnx.parser import parse_model
+    >>> net = Model(parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'))
+    >>> net.producers["y"].op_type, [n.op_type for n in net.consumers["x"]], net.shapes["y"]
+    ('Relu', ['Relu'], (2,))
+    """
+
+    def __init__(self, proto: onnx.ModelProto, path: str | Path | None = None):
+        self.proto, self.path = proto, None if path is None else Path(path)
+
+    @classmethod
+    def of(cls, model: Model | onnx.ModelProto | str | Path) -> Model:
+        """`model` itself, or the one around a proto, or the one that a path holds."""
+        if isinstance(model, Model):
+            return model
+        return cls(model) if isinstance(model, onnx.ModelProto) else cls(read_model(model), model)
+
+    def __str__(self) -> str:
+        """What a message calls it."""
+        return "the model" if self.path is None else str(self.path)
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """Operators in graph order."""
+        return list(self.proto.graph.node)
+
+    @cached_property
+    def inputs(self) -> dict[str, onnx.ValueInfoProto]:
+        """What a feed must hold, by name: graph inputs without those that have a stored default."""
+        stored = {t.name for t in self.proto.graph.initializer}
+        return {i.name: i for i in self.proto.graph.input if i.name not in stored}
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the graph's outputs."""
+        return [o.name for o in self.proto.graph.output]
+
+    @cached_property
+    def producers(self) -> dict[str, onnx.NodeProto]:
+        """{tensor: the node that makes it}."""
+        return {name: node for node in self.proto.graph.node for name in node.output if name}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[onnx.NodeProto]]:
+        """{tensor: the nodes that read it, in graph order}; nothing for one that is only an output."""
+        found: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.proto.graph.node:
+            for name in dict.fromkeys(node.input):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def constants(self) -> dict[str, np.ndarray]:
+        """{name: array} of every stored tensor: initializers and the values of Constant nodes."""
+        found = {t.name: numpy_helper.to_array(t) for t in self.proto.graph.initializer}
+        for node in self.proto.graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        return found
+
+    @cached_property
+    def inferred(self) -> onnx.ModelProto:
+        """The proto with the shapes and types that ONNX infers for its inner tensors."""
+        return onnx.shape_inference.infer_shapes(self.proto)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{tensor: its shape}, of inputs, outputs, inner and stored tensors; 0 stands for a size that is not known."""
+        graph = self.inferred.graph
+        found = {t.name: tuple(t.dims) for t in graph.initializer}
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            found[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        return found
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the graph carries QuantizeLinear or DequantizeLinear nodes."""
+        return any(n.op_type in QDQ for n in self.proto.graph.node)
+
+    @cached_property
+    def float_names(self) -> dict[str, str]:
+        """{output of a Q or DQ node: the tensor of the float graph that it stands for}, through chains of them."""
+        found: dict[str, str] = {}
+        for node in self.proto.graph.node:
+            if node.op_type in QDQ:
+                found[node.output[0]] = float_name(found.get(node.input[0], node.input[0]))
+        return found
+
+    @cached_property
+    def qparams(self) -> dict[str, QParams]:
+        """{tensor of the float graph: QParams} of activations, weights and biases, as the graph stores them."""
+        dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in self.proto.graph.initializer}
+        found = {}
+        for node in self.proto.graph.node:
+            reads_stored = node.op_type == "DequantizeLinear" and node.input[0] in self.constants
+            if node.op_type != "QuantizeLinear" and not reads_stored:
+                continue
+            scale = self.constants[node.input[1]]
+            has_zero = len(node.input) > 2
+            zero = self.constants[node.input[2]] if has_zero else np.zeros(scale.shape, np.int64)
+            if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
+                scale, zero = scale.reshape(()), zero.reshape(())
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
+            dtype = dtypes.get(node.input[2], "int32") if has_zero else "uint8"
+            found[float_name(node.input[0])] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
+        return found
+
+    def with_outputs(self, tensors) -> Model:
+        """The same graph with `tensors` (names) as its only outputs: how every inner tensor is looked at."""
+        other = self.copy()
+        del other.proto.graph.output[:]
+        other.proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+        return other
+
+    def copy(self) -> Model:
+        """A model of its own proto, free to be edited; `path` stays for messages."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        return Model(proto, self.path)
+
+    def save(self, path) -> Path:
+        """Check and write it to `path`, whole or not at all; returns the path."""
+        return save_model(self.proto, path)
+
+
+def float_model(model) -> Model:
+    """`Model.of` for one that is not quantized yet; raises ValueError where it is."""
+    model = Model.of(model)
+    if model.is_quantized:
+        raise ValueError(f"{model}: already quantized (it has QDQ nodes); give the FP32 model that it was made from.")
+    return model
+
+
+def constants(model) -> dict[str, np.ndarray]:
+    """Every stored tensor of a graph by name, `Model.constants`; `model` is a path, a ModelProto or a `Model`."""
+    return Model.of(model).constants

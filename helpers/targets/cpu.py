@@ -1,0 +1,37 @@
+"""The CPU: ONNX Runtime, the graph as written."""
+
+from __future__ import annotations
+
+import platform
+
+import onnxruntime as ort
+
+from helpers.graph import Model
+from helpers.targets.context import is_context
+from helpers.targets.onnxruntime_session import open_session, session_options
+from helpers.targets.target import Target
+
+
+class Cpu(Target):
+    """ONNX Runtime's CPU provider; `optimize=True` lets it fuse, which is quicker and changes QDQ results."""
+
+    name, label, where, order = "cpu", "INT8 CPU", "CPU", 0
+    dtypes = frozenset({"uint8", "int8", "uint16", "int16", "uint4", "int4"})
+    runs_floats = True
+    quickly = {"optimize": True}  # three times as fast; differs less than a search measures
+
+    def describe(self) -> str:
+        return f"ONNX Runtime {ort.__version__} on {platform.machine()}"
+
+    def open(self, model, *, optimize: bool = False, threads: int | None = None, **options) -> ort.InferenceSession:
+        if options:
+            raise ValueError(f"target 'cpu' takes no option '{next(iter(options))}'; QNN's options need target 'htp'.")
+        if not isinstance(model, Model) and is_context(model):
+            raise ValueError(f"{model}: a context compiled for the HTP; load it with target 'htp'.")
+        so = session_options(threads)
+        if not optimize:
+            so.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return open_session(model, so, providers=["CPUExecutionProvider"])
+
+
+TARGET = Cpu()

@@ -1,0 +1,28 @@
+"""The NPU's arithmetic in NumPy: the HTP's codes on any machine."""
+
+from __future__ import annotations
+
+from helpers.integer import Session, Simulator
+from helpers.targets.target import Target
+
+
+class Integer(Target):
+    """`helpers.integer` behind the face of a session; it has no nodes to place."""
+
+    name, label, where, order = "integer", "as on HTP", "HTP's integers in NumPy", 1
+    dtypes = frozenset({"uint8"})
+    npu_codes = True
+
+    def describe(self) -> str:
+        return "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"
+
+    def open(self, model, **options) -> Session:
+        if any(options.values()):
+            raise ValueError("target 'integer' takes no options; it computes the graph as the HTP would.")
+        return Session(model)
+
+    def simulator(self, model) -> Simulator:
+        return Simulator(model)
+
+
+TARGET = Integer()

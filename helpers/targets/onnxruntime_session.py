@@ -1,0 +1,46 @@
+"""ONNX Runtime sessions, opened with what goes wrong as a sentence."""
+
+from __future__ import annotations
+
+import onnxruntime as ort
+
+from helpers.graph import Model
+
+
+def session_options(threads: int | None = None) -> ort.SessionOptions:
+    """Options that keep the log silent and record where each node was placed."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def open_session(model, options: ort.SessionOptions, **keywords) -> ort.InferenceSession:
+    """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason."""
+    source = model.proto.SerializeToString() if isinstance(model, Model) else str(model)
+    try:
+        return ort.InferenceSession(source, options, **keywords)
+    except Exception as e:
+        text = " ".join(str(e).split())
+        if "INVALID_PROTOBUF" in text or "No graph was found" in text:
+            raise ValueError(f"{model}: not an ONNX model; give a file that was exported as .onnx.") from None
+        raise RuntimeError(f"{model}: does not load: {text}") from e
+
+
+def placement(session: ort.InferenceSession) -> dict[str, str]:
+    """Where each node runs, {node name: provider}, as ONNX Runtime recorded it when the session was built.
+
+    `session.get_providers()` is no proof: it lists QNN even when every node sits on the CPU.
+    It counts nodes as handed to the providers, which is before they fuse anything; a DequantizeLinear that
+    several nodes read was copied for each of them. On the way to the HTP, ONNX Runtime also turns the graph to
+    channels-last: names get a `_token_N` behind them, and Transposes come in.
+
+    >>> from helpers import assets, targets
+    >>> set(placement(targets.load(assets.model())).values())
+    {'CPUExecutionProvider'}
+    """
+    parts = session.get_provider_graph_assignment_info()
+    placed = [(node, part.ep_name) for part in parts for node in part.get_nodes()]
+    return {node.name or f"{node.op_type}_{i}": provider for i, (node, provider) in enumerate(placed)}

@@ -1,0 +1,113 @@
+"""What a target is: where a graph runs, and what is proved about it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import helpers.targets as package
+from helpers.graph import Model
+from helpers.integer import Simulator
+
+
+class Target:
+    """One place where a graph runs. A file of this folder with a `TARGET`, an instance of a subclass, is all it takes.
+
+    `name` is what `load` is asked for, `label` the row of a table of an INT8 graph on it, `where` its name in a
+    sentence. `dtypes` are the activations that it computes in integers. `order` ranks targets that compute the same
+    codes: the lowest is the quickest.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    where: ClassVar[str]
+    order: ClassVar[int]
+    dtypes: ClassVar[frozenset[str]]
+    npu_codes: ClassVar[bool] = False  # whether its codes are those of the NPU, rounding included
+    runs_floats: ClassVar[bool] = False  # whether it computes a graph as written, quantized or not, and shows any tensor
+    proves_placement: ClassVar[bool] = False  # whether nodes could land elsewhere, so that it must be shown that none did
+    quickly: ClassVar[dict[str, Any]] = {}  # options of `open` that are quicker and hardly change the numbers
+
+    def unavailable(self) -> str | None:
+        """Why this machine does not have it, as a sentence; None where it does."""
+        return None
+
+    def describe(self) -> str:
+        """One line that says what it is here."""
+        raise NotImplementedError
+
+    def open(self, model: Model | Path, **options):
+        """A session with `run`, `get_inputs`, `get_outputs` and `get_modelmeta`, as ONNX Runtime's; the model runs
+        whole or RuntimeError names the node that does not."""
+        raise NotImplementedError
+
+    def simulator(self, model) -> Simulator | None:
+        """The target's arithmetic tensor by tensor, where it is one of ours."""
+        return None
+
+
+@functools.cache
+def registry() -> dict[str, Target]:
+    """{name: Target} of every file of this folder that holds a TARGET, in order of `order`."""
+    modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    found = [module.TARGET for module in modules if hasattr(module, "TARGET")]
+    return {target.name: target for target in sorted(found, key=lambda t: t.order)}
+
+
+def get(name: str) -> Target:
+    """The target of that name; ValueError that lists what this machine has."""
+    if name not in registry():
+        raise ValueError(f"target '{name}' is unknown; this machine has: {', '.join(targets())}.")
+    return registry()[name]
+
+
+def targets() -> dict[str, str]:
+    """The targets that `load` accepts on this machine, each with one line that says what it is.
+
+    >>> targets()["cpu"].startswith("ONNX Runtime")
+    True
+    """
+    return {name: target.describe() for name, target in registry().items() if target.unavailable() is None}
+
+
+def load(model, target: str = "cpu", **options):
+    """Open an ONNX model on one target, whole, or fail: no node moves elsewhere in silence.
+
+    `model` is a path or a `graph.Model`. `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse,
+    which changes QDQ results; `threads` sets how many it uses); `htp` compiles it for the Hexagon: on the NPU where
+    there is one, else in Qualcomm's emulator as Snapdragon X Elite. Its `options` are the QNN provider's own, as
+    strings, and checked; `soc_model` or `htp_arch` ask the emulator for another Hexagon. `integer` is
+    `helpers.integer`: the HTP's arithmetic in NumPy, on any machine; what it returns runs like a session but has no
+    `placement`.
+
+    Raises FileNotFoundError (no such file), ValueError (not a model, unknown target, option or value, a context
+    for another Hexagon) and RuntimeError (the target is not here, refuses part of the graph: the node is named, or is
+    emulating another Hexagon in a session that is still open).
+    Source: ONNX Runtime, "QNN Execution Provider" and "Plugin execution providers".
+
+    >>> from helpers import assets
+    >>> load(assets.model(), "cpu").get_inputs()[0].shape
+    [1, 3, 320, 320]
+    """
+    if not isinstance(model, Model):
+        model = Path(model)
+        if not model.is_file():
+            raise FileNotFoundError(f"{model}: no such file; give the path of an ONNX model.")
+    chosen = get(target)
+    if reason := chosen.unavailable():
+        raise RuntimeError(reason)
+    return chosen.open(model, **options)
+
+
+def quickest(wanted: Callable[[Target], bool]) -> Target | None:
+    """The quickest target of this machine that is `wanted`, such as one that computes the NPU's codes; None if none is.
+
+    >>> quickest(lambda target: target.npu_codes and "uint8" in target.dtypes).name
+    'integer'
+    """
+    here = targets()
+    return next((target for target in registry().values() if target.name in here and wanted(target)), None)
