@@ -8,8 +8,6 @@ import numpy as np
 
 # 4-bit codes live in 8-bit arrays: NumPy has no smaller integer. int32 is what biases and accumulators use.
 _BITS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16, "uint4": 4, "int4": 4, "int32": 32}
-
-
 _STORED = {"uint4": "uint8", "int4": "int8"}
 
 

@@ -14,7 +14,6 @@ from helpers.tasks.detection import Detector, class_scores, decode, evaluate, la
 from helpers.tasks.feeds import Feeds, letterbox, picture_input
 
 open_picture = open_image  # its name until 2026
-
 __all__ = [
     "Detector",
     "Feeds",

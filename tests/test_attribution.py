@@ -8,7 +8,6 @@ import pytest
 from conftest import needs_htp
 
 from helpers import affine, assets, error, graph, integer, qdq, session, vision
-from helpers.qdq import attribution
 
 
 @pytest.fixture(scope="module")

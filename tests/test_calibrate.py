@@ -365,8 +365,8 @@ def test_feeds_go_one_at_a_time_where_two_would_not_fit(small, monkeypatch, held
 
 def test_adding_many_feeds_copies_each_a_few_times(monkeypatch):
     count, rows = 2048, []
-    real = histogram_module._by_feed
-    monkeypatch.setattr(histogram_module, "_by_feed", lambda r: rows.append(len(r)) or real(r))
+    real = histogram._by_feed
+    monkeypatch.setattr(histogram, "_by_feed", lambda r: rows.append(len(r)) or real(r))
     singles = [Histogram().update([float(k), 1.0], feed=k) for k in range(count)]
     rows.clear()
     whole = sum(singles, Histogram())

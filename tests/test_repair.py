@@ -163,7 +163,7 @@ def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
     wide = {t for t, qp in params.items() if qp.dtype == "uint16"}
     assert set(made["a16"]) <= wide and 0 < len(wide) <= 0.03 * len(made["ranges"]), "copies count too"
     judged = list(vision.Feeds(assets.images("validation")[:6], fp32))
-    plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", calibrate.ranges(calibrate.observe(fp32, feeds), "mse"))  # fmt: skip
+    plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", calibrate.ranges(calibrate.observe(fp32, feeds), "mse"))
     a, b = (head_drift.head_drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
     assert a < b, "and on pictures that it has not seen"
 

@@ -1,7 +1,22 @@
 """Models and pictures, wherever they are."""
 
 from helpers.assets.download import COCO128_URL, download, fetch
-from helpers.assets.find import CACHE, DATA, VARIABLE, course, images, model
+from helpers.assets.export import UntrustedPickle
+from helpers.assets.find import course, find, images, model
 from helpers.assets.image import open_image
+from helpers.assets.places import CACHE, DATA, VARIABLE
 
-__all__ = ["CACHE", "COCO128_URL", "DATA", "VARIABLE", "course", "download", "fetch", "images", "model", "open_image"]
+__all__ = [
+    "CACHE",
+    "COCO128_URL",
+    "DATA",
+    "VARIABLE",
+    "UntrustedPickle",
+    "course",
+    "download",
+    "fetch",
+    "find",
+    "images",
+    "model",
+    "open_image",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import re
@@ -15,15 +16,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from helpers.assets.find import CACHE, _digest, _refused, model
+from helpers.assets import places
+from helpers.assets.find import model
 
 COCO128_URL = "https://github.com/lightly-ai/coco128_yolo/releases/download/v0.0.1/coco128_yolo.zip"
-
-
 # Over name and content of its 128 train2017 pictures, then of their 128 label files, each in order of name.
 COCO128_SHA256 = "2612ee30205b61372e952ea0e60cdddded2c1620af45134db20b26e9911f0ca0"
-
-
 YOLOV8N_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0/yolov8n.pt"
 
 
@@ -41,8 +39,12 @@ def fetch(name: str, trust_pickle: bool = False) -> Path:
     """
     if name not in ("yolov8n", "coco128"):
         raise ValueError(f"'{name}' cannot be fetched; choose yolov8n or coco128.")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    return _fetch_yolov8n(CACHE / "yolov8n.pt", trust_pickle) if name == "yolov8n" else _fetch_coco128(CACHE / name)
+    places.CACHE.mkdir(parents=True, exist_ok=True)
+    return (
+        _fetch_yolov8n(places.CACHE / "yolov8n.pt", trust_pickle)
+        if name == "yolov8n"
+        else _fetch_coco128(places.CACHE / name)
+    )
 
 
 def _fetch_yolov8n(target: Path, trust_pickle: bool) -> Path:
@@ -58,14 +60,14 @@ def _fetch_yolov8n(target: Path, trust_pickle: bool) -> Path:
 def _fetch_coco128(target: Path) -> Path:
     if target.is_dir():
         return target
-    archive = download(COCO128_URL, CACHE / "coco128.zip")
+    archive = download(COCO128_URL, places.CACHE / "coco128.zip")
     try:
         files = _checked(archive)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, UnicodeDecodeError):
         raise _refused("is not a whole zip archive") from None
     finally:
         archive.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+    with tempfile.TemporaryDirectory(dir=places.CACHE) as work:
         for name, content in files.items():
             path = Path(work) / "coco128" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,3 +135,12 @@ def _append(url: str, part: Path) -> None:
                 bar.update(len(block))
     if part.stat().st_size < size:
         raise ConnectionResetError("the connection broke off")
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    """SHA-256 over names and contents, in the order given."""
+    return hashlib.sha256(b"".join(name.encode() + content for name, content in files.items())).hexdigest()
+
+
+def _refused(why: str) -> ValueError:
+    return ValueError(f"{COCO128_URL}: what came {why}; nothing was kept.")

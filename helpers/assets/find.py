@@ -3,58 +3,29 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import warnings
 from collections import Counter
 from pathlib import Path
 
-from helpers.assets.download import COCO128_URL
-from helpers.assets.export import _export
-
-DATA = Path(__file__).resolve().parents[2] / "data"
-
-
-CACHE = DATA / "cache"
-
-
-VARIABLE = "INT8_ASSETS"  # a folder with yolov8n.pt and coco128/; set but empty, only data/ is used
-
-
-# SHA-256 of checkpoints that we know to hold weights alone: YOLOv8n rebuilt from its public INT8 export.
-KNOWN_PICKLES = {"77b5c548f1a745c4bfd260ecee0b038efe221f121fdca4c340b66d5e8509d2c4"}
-
+from helpers.assets import places
+from helpers.assets.export import UntrustedPickle, _export, _made, _sha256
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-
-
 BESIDE = {".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md", ".cache"}  # labels and notes: not worth a word
 
 
 def _folders() -> list[Path]:
-    named = os.environ.get(VARIABLE)
-    return [] if named == "" else [*([Path(named).expanduser()] if named else []), CACHE]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(files: dict[str, bytes]) -> str:
-    """SHA-256 over names and contents, in the order given."""
-    return hashlib.sha256(b"".join(name.encode() + content for name, content in files.items())).hexdigest()
+    named = os.environ.get(places.VARIABLE)
+    return [] if named == "" else [*([Path(named).expanduser()] if named else []), places.CACHE]
 
 
 def _missing(name: str, what: str, serves: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"{what} '{name}' is neither a path nor in {VARIABLE}'s folder nor in data/cache; "
-        f"set {VARIABLE} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
+        f"{what} '{name}' is neither a path nor in {places.VARIABLE}'s folder nor in data/cache; "
+        f"set {places.VARIABLE} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
         f"meanwhile {serves} serves."
     )
-
-
-class UntrustedPickle(ValueError):
-    """A checkpoint whose loading could run anything, and nobody has said that it may."""
 
 
 def find(name) -> Path:
@@ -62,7 +33,7 @@ def find(name) -> Path:
 
     Raises FileNotFoundError that says how to get it.
 
-    >>> find(DATA / "scenes.onnx").name
+    >>> find(places.DATA / "scenes.onnx").name
     'scenes.onnx'
     """
     path = Path(name)
@@ -88,12 +59,8 @@ def model(name=None, trust_pickle: bool = False) -> Path:
     >>> model().name
     'scenes.onnx'
     """
-    path = DATA / "scenes.onnx" if name is None else find(name)
+    path = places.DATA / "scenes.onnx" if name is None else find(name)
     return _export(path, trust_pickle) if path.suffix == ".pt" else path
-
-
-def _made(checkpoint: Path, digest: str) -> Path:
-    return CACHE / f"{checkpoint.stem}-{digest[:8]}.onnx"
 
 
 def images(name=None) -> list[Path]:
@@ -108,7 +75,7 @@ def images(name=None) -> list[Path]:
     """
     name = "calibration" if name is None else name
     if name in ("calibration", "validation"):
-        return _pictures(DATA / name / "images")
+        return _pictures(places.DATA / name / "images")
     if Path(name).is_file():
         return [Path(name)]
     if Path(name).is_dir():
@@ -169,15 +136,15 @@ def course() -> tuple[Path, list[Path], list[Path]]:
 def _why(found: dict, missing: dict) -> str:
     """Why the real model and pictures do not serve."""
     reason = missing.get("yolov8n", missing.get("coco128"))
-    if os.environ.get(VARIABLE) == "":
-        return f"{VARIABLE} is empty"
+    if os.environ.get(places.VARIABLE) == "":
+        return f"{places.VARIABLE} is empty"
     if isinstance(reason, ImportError):
         return "yolov8n.pt is there but the extra `yolo`, which makes ONNX of it, is not installed"
     if isinstance(reason, UntrustedPickle):
         return "yolov8n.pt is there but its SHA-256 is not one that we know, so it is not loaded (see `assets.model`)"
     if not isinstance(reason, FileNotFoundError):
         return f"yolov8n is there but {str(reason).rstrip('.')}"
-    where = f"{VARIABLE}'s folder or data/cache"
+    where = f"{places.VARIABLE}'s folder or data/cache"
     if found:
         return f"{min(found)} is there but {min(missing)} is not in {where}"
     return f"neither yolov8n nor coco128 is in {where}"
@@ -187,7 +154,3 @@ def _why(found: dict, missing: dict) -> str:
 def _say(line: str) -> None:
     """Print a line, once a process."""
     print(line)
-
-
-def _refused(why: str) -> ValueError:
-    return ValueError(f"{COCO128_URL}: what came {why}; nothing was kept.")

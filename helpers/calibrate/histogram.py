@@ -10,11 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 _FINEST = -126  # w ≥ 2^-126, float32's smallest normal number
-
-
 _INDEX_BITS = 30  # |x|/w < 2^30, so an index fits int32 even for a constant tensor
-
-
 _DENSE_BITS = 14  # a first look at a width of range/2^14: quick, and fine enough unless a value lies far out
 
 

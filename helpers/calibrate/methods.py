@@ -172,9 +172,7 @@ def method_named(method) -> Callable[[Histogram, str], tuple[float, float]]:
     return METHODS[method]
 
 
-def ranges(
-    histograms: Mapping[str, Histogram], method="mse", dtype: str = "uint8"
-) -> dict[str, tuple[float, float]]:
+def ranges(histograms: Mapping[str, Histogram], method="mse", dtype: str = "uint8") -> dict[str, tuple[float, float]]:
     """The range of every tensor by one method: {tensor: (rmin, rmax)}, in the tensors' units.
 
     `method` is a name in `METHODS`, or a function (histogram, dtype) → (rmin, rmax). Raises ValueError for an unknown

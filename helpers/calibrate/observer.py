@@ -25,17 +25,9 @@ from helpers.calibrate.histogram import Histogram, extremes
 from helpers.graph import read_model
 
 _SHARD = 8  # feeds that a worker takes at once, and that are binned at once: both have a fixed cost
-
-
 _AHEAD = 8  # shards that wait in an executor at most, so that feeds stream from the disk
-
-
 _RUNS = 2  # feeds in flight at most: each holds one feed's activations (YOLOv8n at 640: 240 MB, YOLOv8m: 733 MB)
-
-
 _HELD = 1 << 30  # bytes of activations that these may hold together; above it, one feed at a time
-
-
 _SAMPLE = 1 << 13
 
 

@@ -1,6 +1,6 @@
 """An ONNX model as one object: its nodes and tensors, its files, its scales, its cost."""
 
-from helpers.graph.files import read_model, save_json, save_model, sha256
+from helpers.graph.files import read_model, refuse_overwrite, save_json, save_model, sha256
 from helpers.graph.model import Model, constants, float_model, float_name
 from helpers.graph.qparams import Group, fused_groups, list_qparams, shared_scale
 
@@ -13,6 +13,7 @@ __all__ = [
     "fused_groups",
     "list_qparams",
     "read_model",
+    "refuse_overwrite",
     "save_json",
     "save_model",
     "sha256",

@@ -7,9 +7,7 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 
 def read_model(path) -> onnx.ModelProto:

@@ -32,7 +32,8 @@ class Model:
     FileNotFoundError or ValueError as `read_model` does.
 
     >>> from onnx.parser import parse_model
-    >>> net = Model(parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'))
+    >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+    >>> net = Model(parse_model(text))
     >>> net.producers["y"].op_type, [n.op_type for n in net.consumers["x"]], net.shapes["y"]
     ('Relu', ['Relu'], (2,))
     """

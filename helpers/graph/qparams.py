@@ -12,7 +12,7 @@ from helpers.graph.model import QDQ, Model, float_name
 def list_qparams(model) -> dict[str, QParams]:
     """The contract in numbers: {tensor of the float graph: QParams} for activations, weights and biases.
 
-    `model` is a path, a ModelProto or a `Model`. The scale is a float, or an array along `axis`, as stored in the graph.
+    `model` is a path, a ModelProto or a `Model`. The scale is a float, or an array along `axis`, as stored.
 
     >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
     >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])

@@ -10,8 +10,6 @@ import numpy as np
 from helpers.integer.htp_rounding import fixed_point, function_lut, htp_requantize, rescale_lut, sigmoid, stored_bias
 
 BLOCK = 1 << 19  # values of a convolution's patch matrix at a time: 2 MiB, which stays in cache
-
-
 EXACT = 1 << 10  # so many products of 8-bit codes, each at most 2¹⁴, sum exactly in float32
 
 
@@ -276,8 +274,6 @@ def transpose(op):
 KERNELS = {"Conv": conv, "SiLU": silu, "Sigmoid": logistic, "Add": add, "Mul": mul, "Concat": concat,
            "MaxPool": maxpool, "Resize": resize, "Split": split, "Slice": slice_, "Reshape": reshape,
            "Transpose": transpose}  # fmt: skip
-
-
 FUSES_INTO_CONCAT = {
     "Conv",
     "SiLU",
@@ -285,12 +281,6 @@ FUSES_INTO_CONCAT = {
     "Mul",
     "Concat",
 }  # what computes straight at the scale of a Concat behind it
-
-
 PASS = {"Reshape", "Transpose"}  # what lets its producer do so
-
-
 MOVES = {*PASS, "MaxPool", "Resize", "Split", "Slice"}
-
-
 COMPUTES = {*FUSES_INTO_CONCAT, "Sigmoid"}

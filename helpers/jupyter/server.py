@@ -1,4 +1,4 @@
-"""A Jupyter server that answers a dragged widget at once, and asks nothing of the network; installed with the project."""
+"""A Jupyter server that answers a dragged widget at once and asks nothing of the network."""
 
 from __future__ import annotations
 

@@ -44,9 +44,10 @@ def intervals(panels: dict[str, dict], title: str) -> Figure:
 
 
 def recipe_steps(steps: list[dict]) -> Figure:
-    """What each step of `repair.quantize_best` left of the drift, scores and boxes stacked; the least one is what it kept.
+    """What each step of `repair.quantize_best` left of the drift, its parts stacked; the least is what it kept.
 
-    >>> recipe_steps([{"step": "a", "score": 0.2, "box": 0.1}, {"step": "b", "score": 0.1, "box": 0.1}])._suptitle.get_text()
+    >>> steps = [{"step": "a", "score": 0.2, "box": 0.1}, {"step": "b", "score": 0.1, "box": 0.1}]
+    >>> recipe_steps(steps).get_suptitle()
     'The best step leaves 67 % of the drift'
     """
     fig, ax = new_figure(height=1.0 + 0.42 * len(steps))

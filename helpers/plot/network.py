@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from helpers import qdq
+from helpers.graph import Model, fused_groups, list_qparams
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure
 
 
@@ -20,9 +20,9 @@ def block(qdq_model, conv: str) -> Figure:
 
     `conv` is the name of a Conv node whose output goes into a SiLU. Scales and zero points stand on the edges.
     """
-    params = qdq.list_qparams(qdq_model)
-    unit = next(g for g in qdq.fused_groups(qdq_model) if g.nodes[0] == conv)
-    silu = next(g for g in qdq.fused_groups(qdq_model) if g.op == "SiLU" and g.inputs[0] == unit.output)
+    params = list_qparams(qdq_model)
+    unit = next(g for g in fused_groups(qdq_model) if g.nodes[0] == conv)
+    silu = next(g for g in fused_groups(qdq_model) if g.op == "SiLU" and g.inputs[0] == unit.output)
     sigmoid = next(n for n in Model.of(qdq_model).nodes if n.name == silu.nodes[0])
     edges = [unit.inputs[0], unit.output, sigmoid.output[0], silu.output]
     fig, ax = new_figure(height=4.2)

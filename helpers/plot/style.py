@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666",
 )  # fmt: skip
-
-
 # Names that come from files, for `$` may stand in them, and Matplotlib would set a formula or fail.
 LITERAL = {"parse_math": False}
 

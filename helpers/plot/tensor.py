@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from helpers import calibrate
 from helpers.affine import choose_qparams, fake_quantize, qrange
-from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure
+from helpers.plot.style import BLUE, GREY, LITERAL, ORANGE, RED, SKY, new_figure
 
 
 def method_colour(name: str) -> str:

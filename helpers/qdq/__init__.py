@@ -5,7 +5,7 @@ from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
-from helpers.tasks.detection import head_convs, split_head
+from helpers.tasks import head_convs, split_head
 
 __all__ = [
     "Group",

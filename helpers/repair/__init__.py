@@ -7,7 +7,6 @@ from helpers.repair.rounding import correct_bias, input_moments, round_adaptivel
 from helpers.repair.search import search_a16
 
 best = quantize_best  # its name until 2026
-
 __all__ = [
     "best",
     "correct_bias",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from helpers import calibrate, head
+from helpers import calibrate
 from helpers.affine import choose_qparams, dequantize, qrange
 from helpers.graph import float_model
+from helpers.tasks.yolo_head import of_outputs
 
 _SEEN = -7.0  # σ(−7) < 0.001, below every confidence that a detector is judged at
 
@@ -75,7 +76,7 @@ def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tupl
         if histograms[name].min >= 0 and histograms[name].max <= 1:
             ranges[name] = (0.0, 1.0)
     outputs = [(o.name, [d.dim_value for d in o.type.tensor_type.shape.dim]) for o in model.graph.output]
-    if found := head.of_outputs(outputs):
+    if found := of_outputs(outputs):
         for box, score in zip(found.boxes, found.scores, strict=True):
             ranges[box] = max(histograms[box].min, -4.0), max(histograms[box].max, 0.0)
             ranges[score] = max(histograms[score].min, _SEEN), max(histograms[score].max + 0.5, 0.0)

@@ -14,8 +14,6 @@ from tqdm.auto import tqdm
 from helpers.graph import constants, float_model, float_name, read_model, save_model
 
 _PLACES = 256  # output places per picture whose inputs are looked at
-
-
 _HELD = 1 << 27  # bytes of second moments held at once; for more, the feeds are run through again
 
 

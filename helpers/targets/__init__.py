@@ -1,4 +1,4 @@
-"""Where a graph runs, proved: a file for each target, and `load`, which opens a model on one of them, whole, or fails."""
+"""Where a graph runs, proved: a file a target, and `load`, which opens a model on one, whole, or fails."""
 
 from helpers.targets.compiler import compile_context
 from helpers.targets.onnxruntime_session import placement

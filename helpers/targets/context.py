@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
 
-from helpers.graph import is_quantized, read_model, refuse_overwrite, sha256
-from helpers.targets import context
-from helpers.targets.load import _open, _options, load
-from helpers.targets.qnn import HEXAGON, hexagon, provider_options, qnn, quiet_stdout, refuse_another
+from helpers.graph import sha256
+from helpers.targets.qnn import HEXAGON, hexagon
 
 
 def is_context(path) -> bool:
@@ -114,54 +109,3 @@ def verify_manifest(path) -> dict:
         if not file.is_file() or sha256(file) != files.get(name):
             raise ValueError(f"{file}: not the file that was compiled (its SHA-256 differs); {again}")
     return record
-
-
-def compile_context(path, out, embed: bool = True, **options) -> Path:
-    """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
-
-    Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73), unless `options`
-    name another Hexagon. The binary lies in the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`.
-    `<stem>.json` is its manifest: SHA-256 of all files and of the model, versions, SoC and all options that it was
-    compiled with, and where the ranges came from (`ranges.json` beside the model); `load` checks it. All files are
-    written, or none, and only over an older context.
-
-    Raises as `load(path, "htp")` does, and ValueError for a context, a model that is not quantized, a name that does
-    not end in .onnx or is taken by another file. Source: ONNX Runtime, "EPContext design".
-    """
-    path, out = Path(path), Path(out)
-    if out.suffix != ".onnx":
-        raise ValueError(f"{out}: a context is an ONNX file; give a name that ends in .onnx.")
-    if path.is_file() and context.is_context(path):
-        raise ValueError(f"{path}: compiled already; give the QDQ model that it was made from.")
-    if not is_quantized(read_model(path)):
-        raise ValueError(
-            f"{path}: not quantized (it has no QDQ nodes), so the HTP would compute it in float16; "
-            "quantize it first with `python -m helpers quantize`."
-        )
-    made = [out, context.manifest(out), out.with_name(f"{out.stem}_qnn.bin")]
-    refuse_overwrite(made, [path, path.with_name("ranges.json")])
-    context.refuse_foreign(out)
-    device, needed = qnn()
-    used = provider_options(options, needed)
-    if needed:
-        refuse_another(used)
-    told = {k: v for k, v in used.items() if k in options or k != "backend_path"}  # not where this machine has it
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as work:
-        _compile(path, Path(work) / out.name, embed, _options(device, used, "1"), options)
-        built_for = {k: used[k] for k in ("soc_model", "htp_arch") if k in used} or {"device": "this NPU"}
-        context.write_manifest(Path(work) / out.name, path, context.ranges_beside(path), **built_for, options=told)
-        for file in sorted(Path(work).iterdir(), key=lambda f: f.suffix == ".onnx"):  # the shell last
-            os.replace(file, out.with_name(file.name))
-    return out
-
-
-def _compile(path: Path, made: Path, embed: bool, so: ort.SessionOptions, asked: dict) -> None:
-    for key, value in {"enable": "1", "embed_mode": str(int(embed)), "file_path": str(made)}.items():
-        so.add_session_config_entry(f"ep.context_{key}", value)
-    try:
-        with quiet_stdout():
-            _open(path, so, enable_fallback=0)
-    except (RuntimeError, ValueError):
-        load(path, "htp", **asked)  # says it by node
-        raise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnxruntime as ort
 
 from helpers.graph import Model
@@ -33,7 +31,7 @@ class Htp(Target):
             return "Hexagon HTP, emulated on this CPU as Snapdragon X Elite (v73): exact codes, meaningless time"
         return "Hexagon HTP of this machine's NPU"
 
-    def open(self, model, *, optimize: bool = False, **options) -> ort.InferenceSession:
+    def open(self, model, **options) -> ort.InferenceSession:
         device, needed = qnn()
         return _open_whole(model, device, provider_options(options, needed), emulated=bool(needed), asked=options)
 
@@ -49,7 +47,7 @@ def qnn_options(device, options: dict, whole: bool) -> ort.SessionOptions:
 def _open_whole(model, device, options: dict, emulated: bool, asked: dict) -> ort.InferenceSession:
     """A session whole on the HTP; `asked` are the options that the caller gave, to be named where it fails."""
     if not isinstance(model, Model) and context.is_context(model):
-        context.refuse_misfit(Path(model), options)  # the backend runs a damaged one, or another chip's, without a word
+        options = context.fit(model, options)  # the backend runs a damaged one, or another chip's, without a word
     if emulated:
         refuse_another(options)
     with quiet_stdout():
@@ -65,10 +63,9 @@ def _open_whole(model, device, options: dict, emulated: bool, asked: dict) -> or
     placed = placement(session)
     if left := [node for node, provider in placed.items() if provider != QNN]:
         given = f" with {', '.join(f'{k}={v}' for k, v in asked.items())}" if asked else ""
-        raise RuntimeError(
-            f"{model}: {len(left)} of its {len(placed)} node(s) cannot run on the HTP{given}, the first is '{left[0]}'; "
-            f"change that operator or its type{', or leave an option out' if asked else ''}."
-        )
+        what = f"{len(left)} of its {len(placed)} node(s) cannot run on the HTP{given}, the first is '{left[0]}'"
+        mend = f"change that operator or its type{', or leave an option out' if asked else ''}"
+        raise RuntimeError(f"{model}: {what}; {mend}.")
     if emulated:
         remember(session, options)
     return session

@@ -17,7 +17,7 @@ class Integer(Target):
         return "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"
 
     def open(self, model, **options) -> Session:
-        if any(options.values()):
+        if options:
             raise ValueError("target 'integer' takes no options; it computes the graph as the HTP would.")
         return Session(model)
 

@@ -17,11 +17,7 @@ from typing import NamedTuple
 import onnxruntime as ort
 
 QNN = "QNNExecutionProvider"
-
-
 X_ELITE = {"soc_model": "60", "htp_arch": "73"}  # Snapdragon X Elite, which is what the emulator is for us
-
-
 # The architecture of each chip's Hexagon, read from contexts that the emulator of onnxruntime-qnn 2.7.0 compiled.
 # It knows no Hexagon for any other number: it computes as v68 without a word, or takes no node.
 SOCS_OF_ARCH = {
@@ -33,8 +29,6 @@ SOCS_OF_ARCH = {
     "81": "72 87 88 92 94 95 96 97 99 108 109 110 111",
     "85": "103 112",
 }
-
-
 ARCH_OF_SOC = {soc: arch for arch, socs in SOCS_OF_ARCH.items() for soc in socs.split()}
 
 
@@ -57,8 +51,6 @@ def _integer(low: int, high: int) -> Values:
 
 
 _FOLDER = Values("a path in a folder that exists", lambda value: bool(value) and Path(value).parent.is_dir())
-
-
 _SWITCHES = (
     "disable_file_mapped_weights dump_json_qnn_graph enable_block_quant_weight_optimization enable_framework_op_trace "
     "enable_htp_fp16_clamp_overflow enable_htp_fp16_precision enable_htp_graph_splitting enable_htp_monolithic_lstm "
@@ -66,8 +58,6 @@ _SWITCHES = (
     "enable_vtcm_backup_buffer_sharing extended_udma htp_bf16_enable offload_graph_io_quantization "
     "skip_qnn_version_check"
 )
-
-
 # The provider ignores a name or a value that it does not know and says nothing, so all of them are checked here.
 # Names and values: ONNX Runtime, "QNN Execution Provider", and the library of onnxruntime-qnn 2.7.0. Left out:
 # qnn_saver_path and dump_qnn_ir_dlc, which put a recorder in the HTP's place and return what nothing computed.
@@ -129,8 +119,6 @@ def provider_options(given: dict, needed: dict) -> dict[str, str]:
 
 
 HEXAGON = ("soc_model", "htp_arch", "vtcm_mb")  # the options that make the emulator another machine
-
-
 _sessions = weakref.WeakKeyDictionary()  # session of the emulator: the Hexagon that it runs on
 
 

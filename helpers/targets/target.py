@@ -28,8 +28,12 @@ class Target:
     order: ClassVar[int]
     dtypes: ClassVar[frozenset[str]]
     npu_codes: ClassVar[bool] = False  # whether its codes are those of the NPU, rounding included
-    runs_floats: ClassVar[bool] = False  # whether it computes a graph as written, quantized or not, and shows any tensor
-    proves_placement: ClassVar[bool] = False  # whether nodes could land elsewhere, so that it must be shown that none did
+    runs_floats: ClassVar[bool] = (
+        False  # whether it computes a graph as written, quantized or not, and shows any tensor
+    )
+    proves_placement: ClassVar[bool] = (
+        False  # whether nodes could land elsewhere, so that it must be shown that none did
+    )
     quickly: ClassVar[dict[str, Any]] = {}  # options of `open` that are quicker and hardly change the numbers
 
     def unavailable(self) -> str | None:
@@ -74,7 +78,7 @@ def targets() -> dict[str, str]:
     return {name: target.describe() for name, target in registry().items() if target.unavailable() is None}
 
 
-def load(model, target: str = "cpu", **options):
+def load(model, target: str = "cpu", *, optimize: bool = False, **options):
     """Open an ONNX model on one target, whole, or fail: no node moves elsewhere in silence.
 
     `model` is a path or a `graph.Model`. `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse,
@@ -100,7 +104,7 @@ def load(model, target: str = "cpu", **options):
     chosen = get(target)
     if reason := chosen.unavailable():
         raise RuntimeError(reason)
-    return chosen.open(model, **options)
+    return chosen.open(model, **({"optimize": True} if optimize else {}), **options)
 
 
 def quickest(wanted: Callable[[Target], bool]) -> Target | None:

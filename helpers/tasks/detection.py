@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from helpers import head, targets
+from helpers import targets
 from helpers.assets import open_image
 from helpers.boxes import (
     average_precision,
     nms,
 )
 from helpers.tasks.feeds import _height_width, letterbox, picture_input
+from helpers.tasks.yolo_head import is_decoded, of_outputs
 
 
 def decode(outputs, size, conf: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,7 +76,7 @@ class Detector:
         self.session = targets.load(path, target, **options)
         self.input, self.size = picture_input(self.session, path)
         outputs = [(o.name, o.shape) for o in self.session.get_outputs()]
-        if head.of_outputs(outputs) is None and not head.is_decoded(outputs, self.size):
+        if of_outputs(outputs) is None and not is_decoded(outputs, self.size):
             shown = ", ".join(f"'{name}' {'×'.join(map(str, shape))}" for name, shape in outputs[:2])
             text = "is no YOLOv8 detector, whole or cut by `qdq.split_head`"
             raise ValueError(f"{path}: {text}: its outputs are {shown}{' …' * (len(outputs) > 2)}; give one.")

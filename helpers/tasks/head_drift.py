@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from helpers import head, targets
+from helpers import targets
+from helpers.tasks.yolo_head import of_outputs
 
 _SEES = 0.1  # the score from which on a place counts
 
@@ -64,7 +65,7 @@ def outputs(fp32) -> list[str]:
 
 
 def _names(run, path) -> list[str]:
-    found = head.of_outputs([(o.name, o.shape) for o in run.get_outputs()])
+    found = of_outputs([(o.name, o.shape) for o in run.get_outputs()])
     if found is None:
         raise ValueError(f"{path}: has no class logits of its own; cut the head first with `qdq.split_head`.")
     return found.outputs
@@ -95,7 +96,7 @@ def _blind(count: int) -> ValueError:
 
 
 def drift_against(seen: Iterable, qdq_model, feeds, target: str = "cpu") -> Drift:
-    """`head_drift` against what `reference_outputs` saw in the same feeds, so that many models are measured against one."""
+    """`head_drift` against what `reference_outputs` saw in the same feeds, so that many are measured against one."""
     # ONNX Runtime's own fusions are three times as fast, and differ less than what is measured here
     run = targets.load(qdq_model, target, **({"optimize": True} if target == "cpu" else {}))
     change, overlap, count = [], [], 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -61,10 +61,14 @@ class ArrayFeeds:
         if path.suffix == ".npy":
             if len(self.names) != 1:
                 inputs = ", ".join(self.names)
-                raise ValueError(f"{path}: holds one array, and the model has {len(self.names)} inputs: give an .npz with {inputs}.")
+                raise ValueError(
+                    f"{path}: holds one array, and the model has {len(self.names)} inputs: give an .npz with {inputs}."
+                )
             found = {self.names[0]: found[""]}
         if set(found) != set(self.names):
-            raise ValueError(f"{path}: holds {', '.join(sorted(found))}; the model's inputs are {', '.join(self.names)}.")
+            raise ValueError(
+                f"{path}: holds {', '.join(sorted(found))}; the model's inputs are {', '.join(self.names)}."
+            )
         return found
 
 
@@ -88,8 +92,8 @@ class Tensors(Task):
 
     name = "tensors"
     last_resort = True
-    shown = {"sqnr_db": "SQNR of the outputs, dB", "cosine": "cosine of the outputs"}
-    drifts = {"noise": "noise: share of the outputs' power"}
+    shown: ClassVar = {"sqnr_db": "SQNR of the outputs, dB", "cosine": "cosine of the outputs"}
+    drifts: ClassVar = {"noise": "noise: share of the outputs' power"}
 
     def recognise(self, model: Model) -> bool:
         return True
@@ -100,7 +104,9 @@ class Tensors(Task):
             return [folder]
         found = sorted(p for p in folder.rglob("*") if p.suffix in ARRAYS) if folder.is_dir() else []
         if not found:
-            text = "holds no .npz or .npy files; how pictures become this model's inputs is not known, so store its inputs"
+            text = (
+                "holds no .npz or .npy files; how pictures become this model's inputs is not known, so store its inputs"
+            )
             raise ValueError(f"{source}: {text} with `numpy.savez`.")
         return found
 
@@ -124,7 +130,9 @@ class Tensors(Task):
         return {"sqnr_db": interval(db.min(1)), "cosine": interval(cosine.min(1))}
 
     def score(self, path, inputs, target: str = "cpu") -> dict[str, float]:
-        raise ValueError(f"{path}: nothing says what its outputs mean, so labels cannot score it; agreement is what there is.")
+        raise ValueError(
+            f"{path}: nothing says what its outputs mean, so labels cannot score it; agreement is what there is."
+        )
 
     def picture(self, path, reference, test, names) -> Figure:
         return plot.output_error(reference, test)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from helpers import head
 from helpers.graph import (
     constants,
     read_model,
@@ -177,8 +176,8 @@ class _Walk:
 
 
 def head_convs(model: onnx.ModelProto) -> list[str]:
-    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first; `head.find`."""
-    return head.find(model).outputs
+    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first; `find`."""
+    return find(model).outputs
 
 
 def split_head(model_path, out) -> Path:

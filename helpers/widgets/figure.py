@@ -75,7 +75,8 @@ class InteractiveFigure(w.VBox):
     Where there is no kernel, as on GitHub, the picture alone is shown.
 
     >>> slider = w.IntSlider(1, 0, 3, description="bits")
-    >>> box = InteractiveFigure("Try more bits.", lambda bits: plot.pipeline({"steps": str(2**bits)}, "a title"), [slider], 180)
+    >>> draw = lambda bits: plot.pipeline({"steps": str(2**bits)}, "a title")
+    >>> box = InteractiveFigure("Try more bits.", draw, [slider], 180)
     >>> bytes(box.picture.value[1:4]), box.picture.alt
     (b'PNG', 'a title, 2, steps')
     """

@@ -15,8 +15,6 @@ from helpers.affine import QParams, choose_qparams, fake_quantize, qrange
 from helpers.calibrate import RangeCost
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
-
-
 _SIDE = 96  # pixels of a heat map
 
 

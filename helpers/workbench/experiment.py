@@ -16,12 +16,10 @@ import onnx
 from helpers import boxes, calibrate, qdq, targets, tasks
 from helpers.affine import choose_qparams
 from helpers.calibrate import RangeCost
-from helpers.graph import read_model, refuse_overwrite, save_model, sha256
+from helpers.graph import Model, refuse_overwrite, save_model, sha256
 from helpers.workbench.patched_model import PatchedModel
 
 KEYS = ("agreement", "iou_drift", "jitter_mean", "jitter_abs", "lost", "new", "flips")  # of boxes.paired_metrics
-
-
 REMEMBERED = 512  # detections, each of up to 300 boxes
 
 
@@ -52,9 +50,7 @@ class Experiment:
         self.histograms = calibrate.observe(fp32, self._feeds, partial=False)
         real = tasks.Detector(fp32)
         self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
-        self.live = PatchedModel(
-            fp32, calibrate.ranges(self.histograms, method, "uint8"), folder
-        )
+        self.live = PatchedModel(fp32, calibrate.ranges(self.histograms, method, "uint8"), folder)
         self.start, self.history, self.kept = dict(self.live.ranges), [], {}
         self._costs = {t: RangeCost(self.histograms[t]) for t in self.live.shared_scale}
         self._past, self._found, self._one_at_a_time = [], {}, threading.Lock()
@@ -62,7 +58,7 @@ class Experiment:
 
     @property
     def tensors(self) -> list[str]:
-        """Activations, the lowest SQNR first: the lowest SQNR of its own codes. Of shared_scale ones, the first stands for all.
+        """Activations by the SQNR of their own codes, the lowest first. Of those that share a scale one stands for all.
 
         Isolated, since a cumulative SQNR blames a tensor for noise that was made before it, which its own range
         cannot cure. It is what `qdq.layer_sqnr(…, isolated=True, only="activations")` measures on the calibration
@@ -94,7 +90,7 @@ class Experiment:
         raise ValueError(f"{self.model}: quantizes no activation '{tensor}'; the nearest names are {near}.")
 
     def set(self, tensor: str, rmin: float, rmax: float, dtype: str | None = None, what: str | None = None) -> None:
-        """Give one activation, and those shared_scale to it, another range and, which quantizes anew, "uint8" or "uint16".
+        """Give one activation, and those that share its scale, another range and, which quantizes anew, another dtype.
 
         Raises ValueError as `qdq.set_range` does; the bench is then as it was.
         """

@@ -9,7 +9,7 @@ import onnx
 from onnx.numpy_helper import from_array, to_array
 
 from helpers import graph, qdq, tasks
-from helpers.graph import shared_scale
+from helpers.graph import Model, shared_scale
 
 
 class PatchedModel:

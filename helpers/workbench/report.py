@@ -17,15 +17,9 @@ from helpers import boxes, plot
 from helpers.workbench.experiment import KEYS, Experiment
 
 SHOWN = {"agreement": "agreement", "iou_drift": "IoU drift", "jitter_abs": "|Δ score|"}
-
-
 NAMES = ("agreement (AP50-95 with FP32's boxes)", "IoU drift, 1 − IoU", "Δ score, mean", "Δ score, mean size",
          "lost, share of FP32's boxes", "new, share of FP32's boxes", "found as another class, share")  # fmt: skip
-
-
 TABLE = "line-height: 1.3; border-spacing: 10px 0"
-
-
 WORST, BEST = 20, 50  # dB, the ends of the colours: 8 bits leave some 40 of a well-filled range
 
 

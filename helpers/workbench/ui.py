@@ -20,11 +20,7 @@ TRY = (
     "Try: take the first tensor of the list, pull the right end of its range inwards, let go, and watch the boxes "
     "and the numbers of all pictures. “Take back” undoes it."
 )
-
-
 WHERE = {"cpu": "CPU", "integer": "HTP's integers in NumPy", "htp": "HTP"}
-
-
 EXPORTS = {
     "QDQ model": ("int8.onnx", export.model),
     "ranges": ("ranges.json", export.ranges),
@@ -39,7 +35,8 @@ def workbench(model=None, pictures=None, calibration=None) -> Workbench:
     """Open the workbench on a YOLOv8 model (FP32 ONNX), `pictures` to judge on and `calibration` pictures.
 
     A model is named as for `assets.model`; pictures are a folder, as for `assets.images`, or a list of paths. None
-    takes what `assets.course()` has, 6 pictures and 16; your own pictures alone also calibrate. Raises as `Experiment` does.
+    takes what `assets.course()` has, 6 pictures and 16; your own pictures alone also calibrate. Raises as
+    `Experiment` does.
     """
     if model is None or pictures is None:
         own, calibrating, judging = assets.course()
