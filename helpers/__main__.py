@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import assets, calibrate, graph, plot, qdq, repair, session, vision
+from helpers import assets, calibrate, graph, qdq, repair, targets, tasks
 from helpers.targets import context
 
 TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
@@ -35,10 +35,9 @@ def doctor(args) -> None:
         except importlib.metadata.PackageNotFoundError:
             here, note = "not installed", "  (only export and training need it: extra `yolo`)" * (name == "ultralytics")
         print(f"  {name:<16} {here}{note}")
-    for target, what in session.targets().items():
-        print(f"  target {target:<9} {what}")
-    if "htp" not in session.targets():
-        print("  target htp       not here; Linux x86_64 emulates it, Windows ARM64 has the NPU")
+    for name, target in targets.registry().items():
+        missing = target.unavailable()
+        print(f"  target {name:<9} {missing or target.describe()}")
     for what, find in {
         "model yolov8n": lambda: assets.find("yolov8n"),
         "coco128": lambda: assets.images("coco128")[0].parent,
@@ -54,11 +53,11 @@ def doctor(args) -> None:
 QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
 
 
-def listed(name: str) -> list[Path]:
-    """The pictures of a folder, or of a name that `assets.images` knows; what is passed over is told on stderr."""
+def listed(task: tasks.Task, source: str) -> list[Path]:
+    """The inputs of a folder, or of a name that `assets` knows; what is passed over is told on stderr."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = assets.images(name)
+        found = task.inputs(source)
     for warning in caught:
         print(f"note: {warning.message}", file=sys.stderr)
     return found
@@ -89,85 +88,50 @@ def _spread(found: list, count: int) -> list:
 
 def quantize(args) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
-    model, every = assets.model(args.model, args.trust_pickle), listed(args.calibrate)
+    if args.recipe and args.activation != "uint8":
+        raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
+    model = assets.model(args.model, args.trust_pickle)
+    task = tasks.recognise(graph.float_model(model))  # refuse a quantized one before the long work
+    every = listed(task, args.calibrate)
     graph.refuse_overwrite([args.output / name for name in QUANTIZED], [model, *every])
-    pictures = pick(every, args.limit)
-    graph.float_model(model)  # refuse before the long work
+    inputs = pick(every, args.limit)
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
-        fp32 = qdq.split_head(model, Path(work) / "fp32.onnx")
-        feeds, int8, steps = vision.Feeds(pictures, fp32), Path(work) / "int8.onnx", {}
-        if args.recipe and args.activation != "uint8":
-            raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
+        record = {"model": model.name, "task": task.name, "method": args.method, "activation": args.activation}
         if args.recipe:
-            steps = follow(fp32, feeds, int8)
-            ranges = steps.pop("ranges")
+            record |= by_recipe(model, task, inputs, Path(work))
         else:
-            histograms = calibrate.observe(fp32, feeds, partial=False)  # the record tells of all pictures
-            ranges = calibrate.ranges(histograms, args.method, args.activation)
-            qdq.quantize_model(fp32, int8, ranges, activation=args.activation)
-        smaller = fp32.stat().st_size / int8.stat().st_size
-        record = {
-            "model": model.name,
-            "method": args.method,
-            "activation": args.activation,
-            "calibrated_on": [p.name for p in pictures],
-            "ranges": ranges,
-        }
-        if steps:
-            record |= {"method": "recipe best"} | {k: steps[k] for k in ("a16", "calibrated_on", "judged_on")}
-        (Path(work) / "ranges.json").write_text(json.dumps(record, indent=1))
-        if steps:
-            judging = [p for p in pictures if p.name in steps["judged_on"]]
-            tell(Path(work), model.name, judging, steps)
+            made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation)
+            record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
+        graph.save_json(record, Path(work) / "ranges.json")
+        smaller = Path(work, "fp32.onnx").stat().st_size / Path(work, "int8.onnx").stat().st_size
         args.output.mkdir(exist_ok=True)
         for made in Path(work).iterdir():
             os.replace(made, args.output / made.name)
-        if not steps:  # a report of another model must not stay beside this one
+        if not args.recipe:  # a report of another model must not stay beside this one
             for name in ("report.json", "report.png"):
                 (args.output / name).unlink(missing_ok=True)
-    print(f"{args.output}: {len(ranges)} ranges by {record['method']} from {len(pictures)} pictures;", end=" ")
-    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx{'; see report.png' if steps else ''}")
+    print(f"{args.output}: {len(record['ranges'])} ranges by {record['method']} from {len(inputs)} inputs;", end=" ")
+    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx{'; see report.png' if args.recipe else ''}")
 
 
-def follow(fp32: Path, feeds: vision.Feeds, int8: Path) -> dict:
-    """Run `repair.best`, print its steps, and return its report with pictures' names for their indices."""
-    found = repair.best(fp32, feeds, int8)
-    print(f"{'step':<38}{'score drift':>12}{'box drift':>11}{'seconds':>9}")
+def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path) -> dict:
+    """Quantize in `work` by `repair.quantize_best`, print its steps, write its report; what ranges.json tells of it."""
+    fp32 = task.prepare(model, work / "fp32.onnx")
+    found = repair.quantize_best(fp32, task.feeds(inputs, fp32), work / "int8.onnx")
+    print(f"{'step':<38}" + "".join(f"{key + ' drift':>13}" for key in task.drifts) + f"{'seconds':>9}")
     for step in found["steps"]:
         kept = "  ← kept" if step["step"] == found["kept"] else ""
-        print(f"{step['step']:<38}{step['score']:>12.4f}{step['box']:>11.4f}{step['seconds']:>9.0f}{kept}")
+        drifts = "".join(f"{step[key]:>13.4f}" for key in task.drifts)
+        print(f"{step['step']:<38}{drifts}{step['seconds']:>9.0f}{kept}")
     print(found["judge"])
     for name in ("calibrated_on", "judged_on"):
-        found[name] = [feeds.paths[i].name for i in found[name]]
-    return found
-
-
-def tell(work: Path, name: str, pictures, steps: dict) -> None:
-    """Write report.json and report.png: what each step bought, SQNR by depth, the picture that changed most."""
-    fp32, int8 = work / "fp32.onnx", work / "int8.onnx"
-    few = pictures[:: max(1, len(pictures) // 8)][:8]
-    detectors = [vision.Detector(path) for path in (fp32, int8)]
-    before, after = ([d.detect(p, conf=0.001) for p in few] for d in detectors)
-    sqnr = qdq.layer_sqnr(fp32, int8, vision.Feeds(few[:2], fp32))
-    found = {
-        "model": name,
-        **steps,
-        "activation_tensors": len(sqnr),
-        "bytes": {p.name: p.stat().st_size for p in (fp32, int8)},
-        "sqnr_db": {t: round(v, 2) for t, v in sqnr.items() if np.isfinite(v)},
-        "compared_on": [p.name for p in few],
-    }
-    title = "SQNR of each activation (class logits are cut at −7 on purpose)"
-    figures = [plot.recipe_steps(steps["steps"]), plot.sqnr_by_depth({name: sqnr}, title)]
-    if any((scores > 0.25).any() for _, scores, _ in before):  # else there is nothing to compare
-        metrics = vision.paired_metrics(before, after)
-        found["paired"] = {k: v for k, v in metrics.items() if np.isfinite(v).all()}
-        gaps = [np.abs(vision.paired_boxes([a], [b])["jitter"]).sum() for a, b in zip(before, after, strict=True)]
-        k = int(np.argmax(gaps))
-        figures.append(plot.overlay(few[k], before[k], after[k], detectors[0].names))
-    (work / "report.json").write_text(json.dumps(found, indent=1))
-    plot.stack_figures(figures, work / "report.png")
+        found[name] = [inputs[k].name for k in found[name]]
+    ranges = found.pop("ranges")
+    judging = [p for p in inputs if p.name in found["judged_on"]]
+    repair.write_report(work, model.name, judging, found)
+    told = {key: found[key] for key in ("a16", "calibrated_on", "judged_on")}
+    return {"method": "recipe best", **told, "ranges": ranges}
 
 
 def evaluate(args) -> None:
@@ -181,29 +145,39 @@ def evaluate(args) -> None:
     record = args.folder / "ranges.json"
     found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     seen = {*found.get("calibrated_on", []), *found.get("judged_on", [])}
-    pictures = pick(listed(args.images), args.limit, seen)
-    rows = [("FP32 CPU", fp32, "cpu"), ("INT8 CPU", int8, "cpu")]
-    if args.target == "htp":
-        placed = session.placement(session.load(int8, "htp"))  # fails before the long work where there is no HTP
-        rows.append(("INT8 HTP", int8, "htp"))
-    elif args.target == "integer":
-        rows.append(("as on HTP", int8, "integer"))
-    both = seen & {p.name for p in pictures}
-    print(f"{len(pictures)} pictures of {args.images}{', none of which set the ranges' if seen and not both else ''}")
-    print(f"{'':<10}{'AP50-95':>9}{'AP50':>9}")
-    for label, path, target in rows:
-        ap = vision.evaluate(path, pictures, target)
-        print(f"{label:<10}{ap['AP50-95']:>9.3f}{ap['AP50']:>9.3f}", flush=True)
-    if args.target == "htp":
-        print(f"{sum(p == session.QNN for p in placed.values())} of {len(placed)} nodes of the INT8 graph on HTP")
-        print(session.targets()["htp"])
+    target, task = targets.get(args.target), tasks.recognise(fp32)
+    inputs = pick(listed(task, args.images), args.limit, seen)
+    placed = targets.placement(targets.load(int8, target.name)) if target.proves_placement else {}  # or fail at once
+    rows = [(int8, targets.get("cpu")), (int8, target)]
+    both = seen & {p.name for p in inputs}
+    print(f"{len(inputs)} inputs of {args.images}{', none of which set the ranges' if seen and not both else ''}")
+    compare(task, fp32, {t.label: (path, t.name) for path, t in rows}, inputs)
+    if placed:
+        print(f"{sum(p == targets.QNN for p in placed.values())} of {len(placed)} nodes of the INT8 graph on HTP")
+        print(target.describe())
     if both:
-        print(f"note: {len(both)} of these pictures also set the ranges; judge on others.")
+        print(f"note: {len(both)} of these inputs also set the ranges; judge on others.")
+
+
+def compare(task: tasks.Task, fp32: Path, rows: dict, inputs: list[Path]) -> None:
+    """Print what labels say of each row {label: (path, target)}, or where a task has none, the agreement with FP32."""
+    if task.scores:
+        print(f"{'':<10}" + "".join(f"{name:>9}" for name in task.scores))
+        for label, (path, target) in ({"FP32 CPU": (fp32, "cpu")} | rows).items():
+            score = task.score(path, inputs, target)
+            print(f"{label:<10}" + "".join(f"{score[name]:>9.3f}" for name in task.scores), flush=True)
+        return
+    reference = [task.runner(fp32).results(p) for p in inputs]
+    print(f"{'':<10}" + "".join(f"{name:>9}" for name in task.shown) + "  of the outputs, against FP32")
+    for label, (path, target) in rows.items():
+        runner = task.runner(path, target)
+        agreement = task.agreement(reference, [runner.results(p) for p in inputs])
+        print(f"{label:<10}" + "".join(f"{agreement[name].value:>9.3f}" for name in task.shown), flush=True)
 
 
 def compile_(args) -> None:
     """A QDQ model in; a context compiled for the HTP and its manifest out."""
-    made = session.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
+    made = targets.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
     record = context.verify_manifest(made)
     hexagon = record.get("device") or context.hexagon(context.built_for(record))
     print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for {hexagon}")
@@ -234,9 +208,7 @@ def main(argv=None) -> int:
         if function is quantize:
             command.add_argument("model", help="an ONNX file, or yolov8n")
             command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
-            command.add_argument(
-                "--limit", type=positive, default=32, help="how many pictures, spread over the folder (32)"
-            )
+            command.add_argument("--limit", type=positive, default=32, help="how many, spread over the folder (32)")
             command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
             command.add_argument(
                 "--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement"
@@ -246,7 +218,7 @@ def main(argv=None) -> int:
         elif function is evaluate:
             command.add_argument("folder", type=Path, help="what quantize wrote")
             command.add_argument("--images", default="validation", metavar="PICTURES", help="a folder, or coco128")
-            command.add_argument("--target", choices=["cpu", "htp", "integer"], default="cpu")
+            command.add_argument("--target", choices=list(targets.registry()), default="cpu")
             command.add_argument(
                 "--limit", type=positive, help="how many pictures, spread over the folder, calibration's last (all)"
             )

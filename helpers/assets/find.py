@@ -21,9 +21,10 @@ def _folders() -> list[Path]:
 
 
 def _missing(name: str, what: str, serves: str) -> FileNotFoundError:
+    variable = places.VARIABLE
     return FileNotFoundError(
-        f"{what} '{name}' is neither a path nor in {places.VARIABLE}'s folder nor in data/cache; "
-        f"set {places.VARIABLE} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
+        f"{what} '{name}' is neither a path nor in {variable}'s folder nor in data/cache; "
+        f"set {variable} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
         f"meanwhile {serves} serves."
     )
 

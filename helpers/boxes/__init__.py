@@ -5,6 +5,7 @@ from helpers.boxes.average_precision import (
     average_precision,
     average_precision_interval,
     average_precision_samples,
+    interval,
     resampled,
 )
 from helpers.boxes.overlap import box_iou, match, nms
@@ -16,6 +17,7 @@ __all__ = [
     "average_precision_interval",
     "average_precision_samples",
     "box_iou",
+    "interval",
     "match",
     "nms",
     "paired_boxes",

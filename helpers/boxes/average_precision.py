@@ -67,7 +67,7 @@ class Interval(NamedTuple):
         return f"{self.value:.4f} ({self.low:.4f} … {self.high:.4f})"
 
 
-def _interval(samples: np.ndarray) -> Interval:
+def interval(samples: np.ndarray) -> Interval:
     """From samples of which the first is that of the pictures as they are; NaN where nothing was counted."""
     seen = samples[1:][np.isfinite(samples[1:])]
     low, high = np.quantile(seen, [0.025, 0.975]) if seen.size else (np.nan, np.nan)
@@ -138,4 +138,4 @@ def average_precision_interval(predictions, truths, resamples: int = 200, seed: 
     if len(predictions) != len(truths) or not any(len(t[-1]) for t in truths):
         text = "give one of each for every picture, and pictures with objects"
         raise ValueError(f"{len(predictions)} predictions and {len(truths)} truths make no AP; {text}.")
-    return _interval(average_precision_samples(predictions, truths, resampled(len(truths), resamples, seed)))
+    return interval(average_precision_samples(predictions, truths, resampled(len(truths), resamples, seed)))

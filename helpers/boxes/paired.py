@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from helpers.boxes.average_precision import Interval, _interval, average_precision_samples, resampled
+from helpers.boxes.average_precision import Interval, average_precision_samples, interval, resampled
 from helpers.boxes.overlap import box_iou, match
 
 SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # px², COCO's
@@ -115,17 +115,17 @@ def paired_metrics(
             sums["flips"] = per_picture(pairs[:, 0], here * flip) / boxes
             sums["lost"] = (boxes - n + per_picture(pairs[:, 0], here * faded)) / boxes
             sums["new"] = per_picture(singles[:, 0], alone * singles[:, 3]) / boxes
-        found |= {key + suffix: _interval(values) for key, values in sums.items()}
+        found |= {key + suffix: interval(values) for key, values in sums.items()}
 
     shown = [tuple(np.asarray(part)[np.asarray(r[1]) > conf] for part in r) for r in reference]
-    found["agreement"] = _interval(average_precision_samples(test, [(r[0], r[2]) for r in shown], weights))
+    found["agreement"] = interval(average_precision_samples(test, [(r[0], r[2]) for r in shown], weights))
     if truths is not None:
         scores = np.sort(np.concatenate([np.asarray(t[1]) for t in test]))[::-1]
         count = sum(len(r[1]) for r in shown)
         threshold = float(scores[min(count, len(scores) - 1)]) if len(scores) else conf
         cut = [[tuple(np.asarray(p)[np.asarray(t[1]) > c] for p in t) for t in test] for c in (conf, threshold)]
         ap = [average_precision_samples(d, truths, weights) for d in (reference, test, *cut)]
-        found |= {"ap": _interval(ap[1]), "ap_drop": _interval(ap[0] - ap[1])}
-        found |= {"ap_conf": _interval(ap[2]), "ap_retuned": _interval(ap[3])}
+        found |= {"ap": interval(ap[1]), "ap_drop": interval(ap[0] - ap[1])}
+        found |= {"ap_conf": interval(ap[2]), "ap_retuned": interval(ap[3])}
         found["threshold"] = Interval(threshold, threshold, threshold)
     return found

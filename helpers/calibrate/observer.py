@@ -21,8 +21,9 @@ import onnx
 import onnxruntime as ort
 from tqdm.auto import tqdm
 
+from helpers import targets
 from helpers.calibrate.histogram import Histogram, extremes
-from helpers.graph import read_model
+from helpers.graph import Model
 
 _SHARD = 8  # feeds that a worker takes at once, and that are binned at once: both have a fixed cost
 _AHEAD = 8  # shards that wait in an executor at most, so that feeds stream from the disk
@@ -151,6 +152,17 @@ def _count(looks) -> dict[str, Histogram]:
     return part
 
 
+def _made_of_inputs(model: Model) -> list[str]:
+    """Tensors that depend on an input, in graph order; what is made of stored ones alone is a constant."""
+    constant, produced = {t.name for t in model.proto.graph.initializer}, []
+    for node in model.nodes:
+        if all(name in constant for name in node.input if name):
+            constant.update(node.output)
+        else:
+            produced += [name for name in node.output if name]
+    return produced
+
+
 class _Watch:
     """A session that shows every activation of a feed: call it with (index, name for messages, feed).
 
@@ -160,22 +172,14 @@ class _Watch:
 
     def __init__(self, model_path, tensors, sample):
         self.path, self.sample = model_path, sample
-        graph = (model := read_model(model_path)).graph
-        constant, produced = {i.name for i in graph.initializer}, []
-        given = [i for i in graph.input if i.name not in constant]
-        for node in graph.node:
-            if all(name in constant for name in node.input if name):
-                constant.update(node.output)
-            else:
-                produced += [name for name in node.output if name]
-        kinds = {i.name: i.type.tensor_type for i in given}
+        model = Model.of(model_path)
+        produced = _made_of_inputs(model)
+        kinds = {name: value.type.tensor_type for name, value in model.inputs.items()}
         self.inputs = {
             name: ([d.dim_value for d in kind.shape.dim], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
             for name, kind in kinds.items()
         }
-        del graph.output[:]
-        wanted = [name for name in produced if tensors is None or name in tensors] or produced[:1]
-        graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+        model = model.with_outputs([name for name in produced if tensors is None or name in tensors] or produced[:1])
         self.runs = _RUNS
         self._open(model)
         if self.runs > 1 and self.runs * self._bytes() > _HELD:
@@ -195,11 +199,8 @@ class _Watch:
 
     def _open(self, model):
         """Open a session for `runs` feeds at once; `made` are its float outputs, {name: (shape, dtype)}."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // self.runs)
-        # With every tensor an output, optimising gains nothing and holds each one twice (YOLOv8n: 0.8 → 1.4 GB).
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        # Not optimised: with every tensor an output that gains nothing and holds each one twice (YOLOv8n: 1.4 GB).
+        self.session = targets.load(model, threads=max(1, (os.cpu_count() or 1) // self.runs))
         floats = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
         self.made = {o.name: (o.shape, floats[o.type]) for o in self.session.get_outputs() if o.type in floats}
 

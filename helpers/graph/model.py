@@ -145,6 +145,17 @@ class Model:
         other.proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
         return other
 
+    def with_stored_constants(self) -> Model:
+        """The same graph with the values of its Constant nodes stored: quantizers ask such nodes for a range."""
+        other = self.copy()
+        graph = other.proto.graph
+        for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            graph.node.remove(node)
+        return other
+
     def copy(self) -> Model:
         """A model of its own proto, free to be edited; `path` stays for messages."""
         proto = onnx.ModelProto()

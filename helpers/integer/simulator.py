@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
+from threadpoolctl import ThreadpoolController
 
 from helpers.affine import QParams, dequantize
-from helpers.graph import constants, float_name, fused_groups, list_qparams, read_model
+from helpers.graph import Model, float_name, fused_groups
 from helpers.integer.htp_rounding import quantize_input, rescale_lut
 from helpers.integer.kernels import FUSES_INTO_CONCAT, KERNELS, MOVES, PASS, refuse
 
 
 @functools.cache
-def _openblas():
-    """NumPy's own OpenBLAS, where its wheel carries one."""
-    folder = Path(np.__file__).parent.with_name("numpy.libs")
-    for path in folder.glob("*openblas*"):
-        with contextlib.suppress(OSError, AttributeError):
-            library = ctypes.CDLL(str(path))
-            return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
-    return lambda: 1, lambda n: None
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
-@contextlib.contextmanager
 def one_thread():
-    """OpenBLAS on one thread: on a busy machine its threads wait for each other ten times longer than they work."""
-    get, put = _openblas()
-    before = get()
-    put(1)
-    try:
-        yield
-    finally:
-        put(before)
+    """BLAS on one thread, for a `with`: on a busy machine its threads wait ten times longer than they work."""
+    return _blas().limit(limits=1)
 
 
 def _check(model, inputs, floats) -> None:
@@ -72,7 +57,8 @@ def _check(model, inputs, floats) -> None:
 class Simulator:
     """A QDQ graph with its weights, multipliers and tables prepared once; `run` then computes on codes.
 
-    `model` is a path or a ModelProto, A8W8 and static. Raises ValueError for what it does not know, by name.
+    `model` is a path, a ModelProto or a `graph.Model`, A8W8 and static. Raises ValueError for what it does not know,
+    by name.
 
     >>> from onnx.parser import parse_model
     >>> net = parse_model('''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
@@ -83,11 +69,11 @@ class Simulator:
     """
 
     def __init__(self, model):
-        model = model if isinstance(model, onnx.ModelProto) else read_model(model)
-        graph, floats = model.graph, constants(model)
-        self.proto, self.qparams = model, list_qparams(model)
-        self.inputs = [i for i in graph.input if i.name not in floats]
-        _check(model, self.inputs, floats)
+        model = Model.of(model)
+        graph, floats = model.proto.graph, model.constants
+        self.proto, self.qparams = model.proto, dict(model.qparams)
+        self.inputs = list(model.inputs.values())
+        _check(model.proto, self.inputs, floats)
         source, self._stored, nodes = {}, {}, {}
         for node in graph.node:
             if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):

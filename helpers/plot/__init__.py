@@ -2,7 +2,7 @@
 
 from helpers.plot.accuracy import ap_bars, intervals, pareto_front, recipe_steps
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
-from helpers.plot.detections import box_shift, detections, overlay, scores, threshold_crossings
+from helpers.plot.detections import box_shift, detections, output_error, overlay, scores, threshold_crossings
 from helpers.plot.network import block, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.page import stack_figures
 from helpers.plot.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, new_figure, save
@@ -26,6 +26,7 @@ __all__ = [
     "lsb_histogram",
     "near_half",
     "new_figure",
+    "output_error",
     "overlay",
     "pareto_front",
     "pipeline",

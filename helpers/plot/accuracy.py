@@ -43,27 +43,30 @@ def intervals(panels: dict[str, dict], title: str) -> Figure:
     return fig
 
 
-def recipe_steps(steps: list[dict]) -> Figure:
-    """What each step of `repair.quantize_best` left of the drift, its parts stacked; the least is what it kept.
+DRIFTS = {"score": "scores: mean |change|", "box": "boxes: mean 1 − IoU"}
+
+
+def recipe_steps(steps: list[dict], parts: dict[str, str] = DRIFTS) -> Figure:
+    """What each step of `repair.quantize_best` left of the drift, its `parts` {key: words} stacked; the least is kept.
 
     >>> steps = [{"step": "a", "score": 0.2, "box": 0.1}, {"step": "b", "score": 0.1, "box": 0.1}]
     >>> recipe_steps(steps).get_suptitle()
     'The best step leaves 67 % of the drift'
     """
     fig, ax = new_figure(height=1.0 + 0.42 * len(steps))
-    score, box = (np.array([s[k] for s in steps]) for k in ("score", "box"))
-    y = np.arange(len(steps))
-    ax.barh(y, score, 0.6, color=BLUE, label="scores: mean |change|")
-    ax.barh(y, box, 0.6, left=score, color=ORANGE, label="boxes: mean 1 − IoU")
-    for k, total in enumerate(score + box):
-        ax.text(total, k, f" {total:.3f}", va="center", fontsize=9)
-    ax.set_yticks(y, [s["step"] for s in steps])
+    y, total = np.arange(len(steps)), np.zeros(len(steps))
+    for (key, words), colour in zip(parts.items(), (BLUE, ORANGE, GREEN, RED), strict=False):
+        size = np.array([step[key] for step in steps])
+        ax.barh(y, size, 0.6, left=total, color=colour, label=words)
+        total = total + size
+    for k, end in enumerate(total):
+        ax.text(end, k, f" {end:.3f}", va="center", fontsize=9)
+    ax.set_yticks(y, [step["step"] for step in steps])
     ax.invert_yaxis()
-    ax.set_xlim(0, 1.12 * (score + box).max())
+    ax.set_xlim(0, 1.12 * total.max())
     ax.set_xlabel("drift from FP32 where it sees something, before any threshold")
     fig.legend(frameon=False, fontsize=9, loc="outside lower right", ncols=2)
-    left = (score + box).min() / (score[0] + box[0])
-    fig.suptitle(f"The best step leaves {100 * left:.0f} % of the drift", fontsize=11)
+    fig.suptitle(f"The best step leaves {100 * total.min() / total[0]:.0f} % of the drift", fontsize=11)
     return fig
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from helpers import assets, boxes
-from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, RED, SKY, new_figure
+from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure
 
 
 def detections(picture, results: dict, names: dict, conf: float = 0.25) -> Figure:
@@ -134,4 +136,23 @@ def threshold_crossings(score: np.ndarray, jitter: np.ndarray) -> Figure:
     ax.yaxis.set_major_formatter(lambda y, _: f"{abs(y):.0f}")
     ax.legend(frameon=False, fontsize=9)
     ax.grid(alpha=0.25)
+    return fig
+
+
+def output_error(reference: dict, test: dict) -> Figure:
+    """Each value of a model's outputs against its quantized twin, both divided by the output's largest size.
+
+    >>> one = {"y": np.float32([1, 2, 4])}
+    >>> output_error(one, {"y": np.float32([1, 2, 3])}).axes[0].get_xlabel()
+    'FP32, share of the largest'
+    """
+    fig, ax = new_figure(height=4.2)
+    for (name, a), colour in zip(reference.items(), cycle([BLUE, ORANGE, GREEN, RED, PURPLE, SKY])):
+        x, y = np.asarray(a, float).ravel(), np.asarray(test[name], float).ravel()
+        top, step = max(np.abs(x).max(initial=0), 1e-30), -(-x.size // 4000)
+        ax.plot(x[::step] / top, y[::step] / top, ".", ms=3, color=colour, label=name, alpha=0.6)
+    ax.axline((0, 0), slope=1, color=GREY, lw=1)
+    ax.set(xlabel="FP32, share of the largest", ylabel="quantized, same unit")
+    ax.set_title("On the line nothing was lost", fontsize=11)
+    ax.legend(frameon=False, fontsize=8)
     return fig

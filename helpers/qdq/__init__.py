@@ -3,13 +3,16 @@
 from helpers.graph import Group, float_name, fused_groups, list_qparams
 from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
+from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
 from helpers.tasks import head_convs, split_head
 
 __all__ = [
     "Group",
+    "Quantized",
     "activation",
+    "calibrate_and_quantize",
     "expose",
     "float_name",
     "fused_groups",

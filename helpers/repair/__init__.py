@@ -3,6 +3,7 @@
 from helpers.repair.equalize import equalize
 from helpers.repair.ranges import functional_ranges, silu_blocks, silu_range
 from helpers.repair.recipe import quantize_best
+from helpers.repair.report import write_report
 from helpers.repair.rounding import correct_bias, input_moments, round_adaptively, round_rows
 from helpers.repair.search import search_a16
 
@@ -19,4 +20,5 @@ __all__ = [
     "search_a16",
     "silu_blocks",
     "silu_range",
+    "write_report",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from onnx import numpy_helper
 
-from helpers.graph import constants, float_model, save_model
+from helpers.graph import Model, float_model
 
 
 def equalize(fp32, out) -> Path:
@@ -20,35 +20,43 @@ def equalize(fp32, out) -> Path:
     Traceback (most recent call last):
     ValueError: data/scenes.onnx: no two convolutions with only Relu between them; SiLU does not let a scale through.
     """
-    model = float_model(fp32)
-    stored, tensors = constants(model), {t.name: t for t in model.graph.initializer}
-    readers = {}
-    for node in model.graph.node:
-        for t in node.input:
-            readers.setdefault(t, []).append(node)
-    kept = {o.name for o in model.graph.output}
-    found = 0
-    for first in [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in tensors]:
-        t = first.output[0]
-        while t not in kept and len(readers[t]) == 1 and readers[t][0].op_type == "Relu":
-            t = readers[t][0].output[0]
-        second = readers[t][0] if t not in kept and len(readers[t]) == 1 else None
-        if second is None or second.op_type != "Conv" or second.input[1] not in tensors or second.input[0] != t:
-            continue
-        names = first.input[1], second.input[1]
-        if stored[names[1]].shape[1] != len(stored[names[0]]) or any(len(readers[n]) > 1 for n in names):
-            continue  # grouped, or weights that another node shares
-        w1, w2 = stored[names[0]], stored[names[1]]
-        r1, r2 = np.abs(w1).max((1, 2, 3)), np.abs(w2).max((0, 2, 3))
-        s = np.where((r1 > 0) & (r2 > 0), np.sqrt(np.where(r2 > 0, r1, 1) / np.where(r2 > 0, r2, 1)), 1)
-        s = np.where(s > 0, s, 1).astype(np.float32)
-        stored[names[0]], stored[names[1]] = w1 / s[:, None, None, None], w2 * s[:, None, None]
-        if len(first.input) > 2:
-            stored[first.input[2]] = stored[first.input[2]] / s
-        for name in (*first.input[1:], names[1]):
-            tensors[name].CopyFrom(numpy_helper.from_array(stored[name].astype(np.float32), name))
-        found += 1
-    if not found:
+    model = float_model(fp32).copy()
+    pairs = list(_pairs(model))
+    if not pairs:
         text = "no two convolutions with only Relu between them; SiLU does not let a scale through."
         raise ValueError(f"{fp32}: {text}")
-    return save_model(model, out)
+    stored = {t.name: t for t in model.proto.graph.initializer}
+    for first, second in pairs:
+        w1, w2 = (numpy_helper.to_array(stored[node.input[1]]) for node in (first, second))
+        s = _levels(np.abs(w1).max((1, 2, 3)), np.abs(w2).max((0, 2, 3)))
+        made = {first.input[1]: w1 / s[:, None, None, None], second.input[1]: w2 * s[:, None, None]}
+        if len(first.input) > 2:
+            made[first.input[2]] = numpy_helper.to_array(stored[first.input[2]]) / s
+        for name, array in made.items():
+            stored[name].CopyFrom(numpy_helper.from_array(array.astype(np.float32), name))
+    return model.save(out)
+
+
+def _pairs(model: Model):
+    """Yield (first, second) convolutions with nothing but Relu between them, whose weights nothing else reads."""
+    stored, kept, readers = {t.name for t in model.proto.graph.initializer}, set(model.outputs), model.consumers
+
+    def only_reader(tensor):
+        return readers[tensor][0] if tensor not in kept and len(readers.get(tensor, ())) == 1 else None
+
+    for first in [n for n in model.nodes if n.op_type == "Conv" and n.input[1] in stored]:
+        tensor, second = first.output[0], only_reader(first.output[0])
+        while second is not None and second.op_type == "Relu":
+            tensor, second = second.output[0], only_reader(second.output[0])
+        if second is None or second.op_type != "Conv" or second.input[1] not in stored or second.input[0] != tensor:
+            continue
+        grouped = model.constants[second.input[1]].shape[1] != len(model.constants[first.input[1]])
+        if not grouped and all(len(readers[node.input[1]]) == 1 for node in (first, second)):
+            yield first, second
+
+
+def _levels(r1: np.ndarray, r2: np.ndarray) -> np.ndarray:
+    """s = √(r1/r2) of each channel, 1 where a channel is empty on either side."""
+    both = (r1 > 0) & (r2 > 0)
+    s = np.sqrt(np.where(both, r1, 1) / np.where(both, r2, 1))
+    return np.where(s > 0, s, 1).astype(np.float32)

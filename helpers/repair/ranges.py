@@ -6,17 +6,16 @@ import numpy as np
 
 from helpers import calibrate
 from helpers.affine import choose_qparams, dequantize, qrange
-from helpers.graph import float_model
-from helpers.tasks.yolo_head import of_outputs
-
-_SEEN = -7.0  # σ(−7) < 0.001, below every confidence that a detector is judged at
+from helpers.graph import Model, float_model
+from helpers.tasks import recognise
 
 
 def silu_blocks(model) -> list[tuple[str, str, str]]:
-    """The tensors (x, σ(x), x·σ(x)) of each SiLU behind a convolution, in graph order; `model` is a ModelProto."""
-    convs = {n.output[0] for n in model.graph.node if n.op_type == "Conv"}
-    gates = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Sigmoid"}
-    products = [n for n in model.graph.node if n.op_type == "Mul"]
+    """The tensors (x, σ(x), x·σ(x)) of each SiLU behind a convolution, in graph order."""
+    nodes = Model.of(model).nodes
+    convs = {n.output[0] for n in nodes if n.op_type == "Conv"}
+    gates = {n.output[0]: n.input[0] for n in nodes if n.op_type == "Sigmoid"}
+    products = [n for n in nodes if n.op_type == "Mul"]
     blocks = [(gates[t], t, n.output[0]) for n in products for t in n.input if t in gates and gates[t] in n.input]
     return [b for b in blocks if b[0] in convs]
 
@@ -64,20 +63,14 @@ def silu_range(h: calibrate.Histogram, dtype: str = "uint8", clipping: float = 4
 def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tuple[float, float]]:
     """Ranges {tensor: (rmin, rmax)} by least error after what follows, not of the tensor itself.
 
-    A SiLU's input by `silu_range` with this `clipping`, σ in 0…1, pictures in 0…1. Of a cut YOLOv8's outputs, class
-    logits from −7 (no detector keeps σ < 0.001) to ½ past the largest seen, DFL logits from −4 (softmax forgets what
-    lies far below the peak) to the largest seen (the peak is the answer). The rest by `calibrate.mse`. No labels.
+    A SiLU's input by `silu_range` with this `clipping`, σ in 0…1, pictures in 0…1, outputs as the model's task says
+    (`Task.output_ranges`). The rest by `calibrate.mse`. No labels.
     """
     model = float_model(fp32)
     ranges = calibrate.ranges(histograms)
     for x, gate, _ in silu_blocks(model):
         ranges[x], ranges[gate] = silu_range(histograms[x], clipping=clipping), (0.0, 1.0)
-    for name in (i.name for i in model.graph.input):
+    for name in model.inputs:
         if histograms[name].min >= 0 and histograms[name].max <= 1:
             ranges[name] = (0.0, 1.0)
-    outputs = [(o.name, [d.dim_value for d in o.type.tensor_type.shape.dim]) for o in model.graph.output]
-    if found := of_outputs(outputs):
-        for box, score in zip(found.boxes, found.scores, strict=True):
-            ranges[box] = max(histograms[box].min, -4.0), max(histograms[box].max, 0.0)
-            ranges[score] = max(histograms[score].min, _SEEN), max(histograms[score].max + 0.5, 0.0)
-    return ranges
+    return ranges | recognise(model).output_ranges(model, histograms)

@@ -11,24 +11,24 @@ from helpers import calibrate, qdq
 from helpers.repair.holdout import hold_back
 from helpers.repair.ranges import functional_ranges
 from helpers.repair.rounding import round_adaptively
-from helpers.repair.search import _SHARE, search_a16
-from helpers.tasks import Drift, drift_against, reference_outputs
+from helpers.repair.search import SHARE, search_a16
+from helpers.tasks import recognise
 
 
 class _Tried:
-    """Models that were measured: each in a file of its own in `folder`, against what was `seen` in `feeds`."""
+    """Models that were measured: each a file in `folder`, against what the float model has `seen` in `feeds`."""
 
-    def __init__(self, folder, seen, feeds):
-        self.folder, self.seen, self.feeds = Path(folder), seen, feeds
+    def __init__(self, folder, task, seen, feeds):
+        self.folder, self.task, self.seen, self.feeds = Path(folder), task, seen, feeds
         self.steps, self.kept, self.start = [], None, time.perf_counter()
 
     def file(self) -> Path:
         return self.folder / f"{len(self.steps)}.onnx"
 
-    def measure(self, path) -> Drift:
-        return drift_against(self.seen, path, self.feeds)
+    def measure(self, path):
+        return self.task.drift_against(self.seen, path, self.feeds)
 
-    def note(self, step: str, path: Path, drift: Drift, ranges: dict, a16=()) -> None:
+    def note(self, step: str, path: Path, drift, ranges: dict, a16=()) -> None:
         """Write the step down; `kept` is the one with the least drift, the earlier one where two are equal."""
         seconds = round(time.perf_counter() - self.start, 1)
         self.steps.append({"step": step, **drift._asdict(), "seconds": seconds})
@@ -51,23 +51,25 @@ def _try_ranges(tried: _Tried, fp32, histograms) -> None:
     tried.note(f"by what follows, clipping × {clipping:g}", path, least, ranges)
 
 
-def quantize_best(fp32, feeds, out, *, probe: int = 20, rounding: int = 16, share: float = _SHARE) -> dict:
-    """The recipe for a cut YOLOv8, A8W8 with at most `share` of its tensors at 16 bits; writes the best that it saw.
+def quantize_best(fp32, feeds, out, *, probe: int = 20, rounding: int = 16, share: float = SHARE) -> dict:
+    """The recipe for a prepared model, A8W8 with at most `share` of its tensors at 16 bits; writes the best it saw.
 
     MinMax, MSE and `functional_ranges`; from the best of these `search_a16`, then `round_adaptively` with `rounding`
     feeds. Every third feed, at most `probe`, is held back and judges each step; of fewer than 8, all calibrate and
     some judge too (`judge` says so). Feeds are read again at each step, never all held.
 
-    The report: {"steps": [{"step", "score", "box", "seconds"}], "kept": the step written to `out`, its "a16" and
-    "ranges", "calibrated_on" and "judged_on": indices of feeds, "judge": a sentence}; score and box are `Drift`'s.
-    Raises ValueError as `calibrate.observe` and `qdq.quantize_model` do, for a generator, for a graph that is no cut
-    YOLOv8, and where the float model sees nothing in the feeds that judge: every choice would be blind.
+    The report: {"steps": [{"step", the drift's parts, "seconds"}], "kept": the step written to `out`, its "a16" and
+    "ranges", "calibrated_on" and "judged_on": indices of feeds, "judge": a sentence}; a detector's drift has
+    score and box.
+    Raises ValueError as `calibrate.observe` and `qdq.quantize_model` do, for a generator, and where the float
+    model sees nothing in the feeds that judge: every choice would be blind.
     """
     out, (calibrating, judging) = Path(out), hold_back(feeds, probe)
-    seen = reference_outputs(fp32, judging)
+    task = recognise(fp32)
+    seen = task.reference_outputs(fp32, judging)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent) as work:  # `out` is written whole, at the end
-        tried = _Tried(work, seen, judging)
+        tried = _Tried(work, task, seen, judging)
         histograms = calibrate.observe(fp32, calibrating, partial=False)
         _try_ranges(tried, fp32, histograms)
         ranges, wide = tried.kept["ranges"], calibrate.ranges(histograms, "minmax")

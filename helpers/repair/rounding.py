@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import numpy_helper
 from tqdm.auto import tqdm
 
-from helpers.graph import constants, float_model, float_name, read_model, save_model
+from helpers import targets
+from helpers.graph import Model, float_model, float_name, read_model, save_model
 
 _PLACES = 256  # output places per picture whose inputs are looked at
 _HELD = 1 << 27  # bytes of second moments held at once; for more, the feeds are run through again
@@ -23,21 +23,11 @@ def input_moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tu
     `places` random outputs of each picture count; `only` names fewer weights. Grouped convolutions are left out.
     """
     model = float_model(fp32)
-    stored = constants(model)
-    convs = [_copy(n) for n in _plain(model, stored) if only is None or n.input[1] in only]
-    shapes = {n.input[1]: stored[n.input[1]].shape for n in convs}
-    del stored
-    given = {i.name for i in model.graph.input}
-    names = sorted({n.input[0] for n in convs} - given)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=t) for t in names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False  # it would hold what a pass has let go
-    whole = model.SerializeToString()
+    convs = [_copy(n) for n in _plain(model) if only is None or n.input[1] in only]
+    shapes = {n.input[1]: model.constants[n.input[1]].shape for n in convs}
+    names = sorted({n.input[0] for n in convs} - set(model.inputs))
+    session = targets.load(model.with_outputs(names), optimize=True, arena=False)  # an arena holds what was let go
     del model  # the session has its own weights
-    session = ort.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
-    del whole
     random, sums, count = np.random.default_rng(0), {}, {}
     for feed in tqdm(feeds, desc="inputs", unit="feed"):
         values = dict(zip(names, session.run(names, feed) if names else [], strict=True)) | feed
@@ -57,17 +47,17 @@ def input_moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tu
     return sums
 
 
-def _plain(model, stored) -> list[onnx.NodeProto]:
+def _plain(model: Model) -> list[onnx.NodeProto]:
     """Convolutions with stored weights that are not grouped, in graph order."""
-    convs = [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in stored]
+    convs = [n for n in model.nodes if n.op_type == "Conv" and n.input[1] in model.constants]
     return [n for n in convs if _attribute(n, "group", 1) == 1]
 
 
-def _batches(model, stored) -> list[list[str]]:
+def _batches(model: Model) -> list[list[str]]:
     """Names of convolutions' weights in graph order, in lists whose second moments take at most `_HELD` bytes."""
     batches, held = [[]], 0
-    for name in dict.fromkeys(n.input[1] for n in _plain(model, stored)):
-        size = 4 * math.prod(stored[name].shape[1:]) ** 2
+    for name in dict.fromkeys(n.input[1] for n in _plain(model)):
+        size = 4 * math.prod(model.constants[name].shape[1:]) ** 2
         if batches[-1] and held + size > _HELD:
             batches.append([])
             held = 0
@@ -155,11 +145,11 @@ def rewrite(fp32, qdq, feeds, out, choose) -> Path:
     The bias takes what the new codes lose on the mean input: b + (w − ŵ)·E[x]. Scales stay as they are.
     """
     real, model = float_model(fp32), read_model(qdq)
-    floats = constants(real)
+    floats = real.constants
     stored = {t.name: t for t in model.graph.initializer}
     source = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    wanted = {n.input[1]: _copy(n) for n in real.graph.node if n.op_type == "Conv"}
-    batches = _batches(real, floats)
+    wanted = {n.input[1]: _copy(n) for n in real.nodes if n.op_type == "Conv"}
+    batches = _batches(real)
     del real
     found = {}
     for node in [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in source and len(n.input) > 2]:

@@ -23,7 +23,7 @@ class Htp(Target):
         try:
             qnn()
         except RuntimeError as e:
-            return str(e)
+            return str(e)  # Linux x86_64 emulates it, Windows ARM64 has the NPU
         return None
 
     def describe(self) -> str:

@@ -82,11 +82,11 @@ def load(model, target: str = "cpu", *, optimize: bool = False, **options):
     """Open an ONNX model on one target, whole, or fail: no node moves elsewhere in silence.
 
     `model` is a path or a `graph.Model`. `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse,
-    which changes QDQ results; `threads` sets how many it uses); `htp` compiles it for the Hexagon: on the NPU where
-    there is one, else in Qualcomm's emulator as Snapdragon X Elite. Its `options` are the QNN provider's own, as
-    strings, and checked; `soc_model` or `htp_arch` ask the emulator for another Hexagon. `integer` is
-    `helpers.integer`: the HTP's arithmetic in NumPy, on any machine; what it returns runs like a session but has no
-    `placement`.
+    which changes QDQ results; `threads` and `arena` set what it takes of the machine). `htp` compiles it for the
+    Hexagon: on the NPU where there is one, else in Qualcomm's emulator as Snapdragon X Elite; its `options` are the
+    QNN provider's own, as strings, and checked; `soc_model` or `htp_arch` ask the emulator for another Hexagon.
+    `integer` is `helpers.integer`: the HTP's arithmetic in NumPy, on any machine; what it returns runs like a session
+    but has no `placement`.
 
     Raises FileNotFoundError (no such file), ValueError (not a model, unknown target, option or value, a context
     for another Hexagon) and RuntimeError (the target is not here, refuses part of the graph: the node is named, or is

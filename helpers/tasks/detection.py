@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from helpers import targets
-from helpers.assets import open_image
-from helpers.boxes import (
-    average_precision,
-    nms,
-)
-from helpers.tasks.feeds import _height_width, letterbox, picture_input
-from helpers.tasks.yolo_head import is_decoded, of_outputs
+from helpers import plot, targets
+from helpers.assets import images, open_image
+from helpers.boxes import average_precision, box_iou, match, nms, paired_boxes, paired_metrics
+from helpers.graph import Model
+from helpers.tasks.feeds import Feeds, _height_width, letterbox, picture_input
+from helpers.tasks.head_drift import Drift, drift_against, reference_outputs
+from helpers.tasks.task import Task
+from helpers.tasks.yolo_head import find, is_decoded, of_model, of_outputs, split_head
+
+SHOWN = 0.25  # the score above which a person sees a box
 
 
 def decode(outputs, size, conf: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,6 +86,10 @@ class Detector:
         meta = self.session.get_modelmeta().custom_metadata_map
         self.names: dict[int, str] = ast.literal_eval(meta.get("names", "{}"))
 
+    def results(self, image):
+        """Every box worth judging, as `detect` gives them: those above 0.001."""
+        return self.detect(image, conf=0.001)
+
     def detect(self, image, conf: float = 0.25, iou: float = 0.7, max_det: int = 300):
         """Boxes of one picture as `(xyxy in its own pixels, scores, classes)`, best first."""
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else open_image(image)
@@ -124,7 +131,7 @@ def evaluate(path, pictures, target: str = "cpu", executor=None, **options) -> d
         bar.set_description(f"{detector.path.stem} on {target}")  # escaped; a `desc=` goes into the page as raw HTML
         found = []
         if executor is None:
-            parts = ([detector.detect(p, conf=0.001)] for p in pictures)
+            parts = ([detector.results(p)] for p in pictures)
         else:
             shards = [pictures[i : i + 8] for i in range(0, len(pictures), 8)]
             parts = executor.map(_detect, *zip(*((path, target, options, s) for s in shards), strict=True))
@@ -136,4 +143,91 @@ def evaluate(path, pictures, target: str = "cpu", executor=None, **options) -> d
 
 def _detect(path, target, options, pictures) -> list:
     detector = Detector(path, target, **options)
-    return [detector.detect(p, conf=0.001) for p in pictures]
+    return [detector.results(p) for p in pictures]
+
+
+class Detection(Task):
+    """YOLOv8's detections, of any export and any number of strides: results are `(xyxy px, scores, classes)`."""
+
+    name = "detection"
+    scores = ("AP50-95", "AP50")
+    shown: ClassVar = {
+        "agreement": "agreement (AP50-95 with FP32's boxes)",
+        "iou_drift": "IoU drift, 1 − IoU",
+        "jitter_mean": "Δ score, mean",
+        "jitter_abs": "Δ score, mean size",
+        "lost": "lost, share of FP32's boxes",
+        "new": "new, share of FP32's boxes",
+        "flips": "found as another class, share",
+    }
+    history: ClassVar = {"agreement": "agreement", "iou_drift": "IoU drift", "jitter_abs": "|Δ score|"}
+    drifts: ClassVar = {"score": "scores: mean |change|", "box": "boxes: mean 1 − IoU"}
+
+    def recognise(self, model: Model) -> bool:
+        try:
+            find(model)
+        except ValueError:
+            return False
+        return True
+
+    def prepare(self, model, out) -> Path:
+        return split_head(model, out)
+
+    def inputs(self, source) -> list[Path]:
+        return images(source)
+
+    def feeds(self, paths, model) -> Feeds:
+        return Feeds(paths, model)
+
+    def runner(self, path, target: str = "cpu", **options) -> Detector:
+        return Detector(path, target, **options)
+
+    def count(self, results) -> int:
+        return int((results[1] > SHOWN).sum())
+
+    def change(self, reference, test) -> float:
+        return float(np.abs(paired_boxes([reference], [test])["jitter"]).sum())
+
+    def agreement(self, reference, test):
+        return paired_metrics(reference, test)
+
+    def score(self, path, inputs, target: str = "cpu") -> dict[str, float]:
+        return evaluate(path, inputs, target)
+
+    def picture(self, path, reference, test, names):
+        return plot.overlay(path, reference, test, names)
+
+    def rows(self, reference, test, names) -> list[tuple]:
+        found: list[tuple] = [("box", "score FP32 → INT8", "change", "IoU")]
+        pairs = dict(match(reference, test))
+        for k in np.flatnonzero(reference[1] > SHOWN):
+            name, score, j = names.get(int(reference[2][k]), int(reference[2][k])), reference[1][k], pairs.get(int(k))
+            if j is None:
+                found.append((name, f"{score:.3f} → none", "lost", "–"))
+            else:
+                other, iou = test[1][j], box_iou(reference[0][k], test[0][j])
+                found.append((name, f"{score:.3f} → {other:.3f}", f"{other - score:+.3f}", f"{iou:.3f}"))
+        return found
+
+    def output_ranges(self, model: Model, histograms) -> dict[str, tuple[float, float]]:
+        """DFL logits from −4 (softmax forgets what lies far below the peak) to the largest seen (the peak is the
+        answer), class logits from −7 (no detector keeps σ < 0.001) to ½ past the largest seen."""
+        found, ranges = of_model(model), {}
+        for box, score in zip(found.boxes, found.scores, strict=True) if found else ():
+            ranges[box] = max(histograms[box].min, -4.0), max(histograms[box].max, 0.0)
+            ranges[score] = max(histograms[score].min, -7.0), max(histograms[score].max + 0.5, 0.0)
+        return ranges
+
+    def wide_first(self, model: Model) -> list[list[str]]:
+        """The DFL logits: a box's sides are read off them."""
+        found = of_model(model)
+        return [list(found.boxes)] if found else []
+
+    def reference_outputs(self, fp32, feeds):
+        return reference_outputs(fp32, feeds)
+
+    def drift_against(self, reference, qdq_model, feeds, target: str = "cpu") -> Drift:
+        return drift_against(reference, qdq_model, feeds, target)
+
+
+TASK = Detection()

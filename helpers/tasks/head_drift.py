@@ -97,8 +97,7 @@ def _blind(count: int) -> ValueError:
 
 def drift_against(seen: Iterable, qdq_model, feeds, target: str = "cpu") -> Drift:
     """`head_drift` against what `reference_outputs` saw in the same feeds, so that many are measured against one."""
-    # ONNX Runtime's own fusions are three times as fast, and differ less than what is measured here
-    run = targets.load(qdq_model, target, **({"optimize": True} if target == "cpu" else {}))
+    run = targets.load(qdq_model, target, **targets.get(target).quickly)
     change, overlap, count = [], [], 0
     for before, feed in zip(seen, feeds, strict=True):
         count += 1

@@ -28,7 +28,9 @@ class Task:
 
     name: ClassVar[str]
     last_resort: ClassVar[bool] = False  # recognises anything, so it is asked last
+    scores: ClassVar[tuple[str, ...]] = ()  # the metrics of `score` that a table shows; none where nothing scores it
     shown: ClassVar[dict[str, str]]
+    history: ClassVar[dict[str, str]]  # up to three of them with short words, which the workbench plots
     drifts: ClassVar[dict[str, str]]
 
     def recognise(self, model: Model) -> bool:
@@ -37,7 +39,7 @@ class Task:
 
     def prepare(self, model, out) -> Path:
         """Write the float graph that is quantized to `out`: cut where one scale would serve two kinds of numbers."""
-        return float_model(model).save(out)
+        return float_model(model).with_stored_constants().save(out)
 
     def inputs(self, source) -> list[Path]:
         """The files of a folder (or a name that `assets` knows) that hold this task's inputs, in order of name."""
@@ -53,6 +55,10 @@ class Task:
 
     def count(self, results) -> int:
         """How much there is to see in one input's results, to choose the one to look at first."""
+        raise NotImplementedError
+
+    def change(self, reference, test) -> float:
+        """How much one input's results moved, to choose the one to show; 0 where nothing did."""
         raise NotImplementedError
 
     def agreement(self, reference: Sequence, test: Sequence) -> Mapping[str, Interval]:

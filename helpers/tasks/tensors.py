@@ -93,6 +93,7 @@ class Tensors(Task):
     name = "tensors"
     last_resort = True
     shown: ClassVar = {"sqnr_db": "SQNR of the outputs, dB", "cosine": "cosine of the outputs"}
+    history: ClassVar = {"sqnr_db": "SQNR, dB", "cosine": "cosine"}
     drifts: ClassVar = {"noise": "noise: share of the outputs' power"}
 
     def recognise(self, model: Model) -> bool:
@@ -118,6 +119,10 @@ class Tensors(Task):
 
     def count(self, results) -> int:
         return 1
+
+    def change(self, reference, test) -> float:
+        signal, noise = np.sum([_sums(a, test[name])[:2] for name, a in reference.items()], 0)
+        return float(noise / max(signal, np.finfo(float).tiny))
 
     def agreement(self, reference, test) -> Mapping[str, Interval]:
         signal, noise, cross, other = np.array(

@@ -9,11 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from helpers.graph import (
-    constants,
-    read_model,
-    save_model,
-)
+from helpers.graph import Model
 
 _NONE = "no YOLOv8 detection head found; give a YOLOv8 detector, exported for detection with a static input."
 
@@ -62,6 +58,11 @@ def of_outputs(outputs) -> Head | None:
     return Head(boxes, scores, tuple(cells), wide // 4, classes)
 
 
+def of_model(model: Model) -> Head | None:
+    """`of_outputs` of a graph's outputs."""
+    return of_outputs([(name, model.shapes[name]) for name in model.outputs])
+
+
 def is_decoded(outputs, size: tuple[int, int]) -> bool:
     """Whether the one output is 1×(4 + classes)×places, as a whole YOLOv8 gives it for an input of (height, width).
 
@@ -75,21 +76,17 @@ def is_decoded(outputs, size: tuple[int, int]) -> bool:
     return shape[0] == 1 and shape[1] > 4 and shape[2] in places
 
 
-def find(model: onnx.ModelProto) -> Head:
+def find(model) -> Head:
     """The head of a YOLOv8 graph, whole or cut already; raises ValueError where there is none.
 
     Every path back from the outputs ends at a learned convolution. Those behind DFL, whose own convolution only
     holds 0, 1, … 15, are the boxes; the others are the scores. Exports before Ultralytics 8.4 join both in one
     Concat and split them again, so the walk keeps count of the channels that it is looking for.
     """
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {
-        v.name: [d.dim_value or d.dim_param for d in v.type.tensor_type.shape.dim]
-        for v in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
-    outputs = [o.name for o in model.graph.output]
-    walk = _Walk(model, shapes)
-    dfl = [n.input[0] for n in model.graph.node if walk.is_dfl(n)]
+    model = Model.of(model)
+    shapes = {name: list(shape) for name, shape in model.shapes.items()}
+    outputs, walk = model.outputs, _Walk(model, shapes)
+    dfl = [n.input[0] for n in model.nodes if walk.is_dfl(n)]
     if not dfl:
         found = of_outputs([(name, shapes[name]) for name in outputs])
     else:
@@ -117,9 +114,8 @@ def _paired(boxes, scores, shapes) -> list[tuple[str, list]]:
 class _Walk:
     """Back through a graph to the learned convolutions that some channels of a tensor come from."""
 
-    def __init__(self, model: onnx.ModelProto, shapes: dict):
-        self.producer = {name: node for node in model.graph.node for name in node.output}
-        self.stored, self.shapes = constants(model), shapes
+    def __init__(self, model: Model, shapes: dict):
+        self.producer, self.stored, self.shapes = model.producers, model.constants, shapes
 
     def is_dfl(self, node) -> bool:
         """Whether a convolution's weights are 0, 1, 2, …, as only DFL's are."""
@@ -175,8 +171,11 @@ class _Walk:
         return len(before) > 1 and len(after) > 1 and list(before[:2]) == list(after[:2])
 
 
-def head_convs(model: onnx.ModelProto) -> list[str]:
-    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first; `find`."""
+def head_convs(model) -> list[str]:
+    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first; `find`.
+
+    `model` is a path, a ModelProto or a `graph.Model`. Raises ValueError where there is no such head.
+    """
     return find(model).outputs
 
 
@@ -193,26 +192,14 @@ def split_head(model_path, out) -> Path:
 
     >>> import tempfile; from helpers import assets
     >>> with tempfile.TemporaryDirectory() as d:
-    ...     len(read_model(split_head(assets.model(), Path(d) / "split.onnx")).graph.output)
+    ...     len(Model.of(split_head(assets.model(), Path(d) / "split.onnx")).outputs)
     6
     """
-    model = read_model(model_path)
+    model = Model.of(model_path)
     try:
         outputs = head_convs(model)
     except ValueError as e:
         raise ValueError(f"{model_path}: {e}") from None
-    cut = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(model)).extract_model(
-        [i.name for i in model.graph.input], outputs
-    )
-    cut.metadata_props.extend(model.metadata_props)
-    _store_constants(cut.graph)
-    return save_model(cut, out)
-
-
-def _store_constants(graph: onnx.GraphProto) -> None:
-    """Make stored tensors of Constant nodes, as exports without a simplifier have them: quantizing asks for ranges."""
-    for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]:
-        tensor = graph.initializer.add()
-        tensor.CopyFrom(node.attribute[0].t)
-        tensor.name = node.output[0]
-        graph.node.remove(node)
+    cut = onnx.utils.Extractor(model.inferred).extract_model(list(model.inputs), outputs)
+    cut.metadata_props.extend(model.proto.metadata_props)
+    return Model(cut).with_stored_constants().save(out)

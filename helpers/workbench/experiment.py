@@ -13,23 +13,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from helpers import boxes, calibrate, qdq, targets, tasks
+from helpers import calibrate, targets, tasks
 from helpers.affine import choose_qparams
 from helpers.calibrate import RangeCost
 from helpers.graph import Model, refuse_overwrite, save_model, sha256
 from helpers.workbench.patched_model import PatchedModel
 
-KEYS = ("agreement", "iou_drift", "jitter_mean", "jitter_abs", "lost", "new", "flips")  # of boxes.paired_metrics
 REMEMBERED = 512  # detections, each of up to 300 boxes
 
 
 class Experiment:
-    """A YOLOv8 ONNX model quantized to A8W8, its ranges open to change, its boxes held against FP32's.
+    """A model quantized to A8W8, its ranges open to change, its results held against FP32's.
 
-    `model` is an FP32 path, `pictures` the paths to judge on, `calibration` those that give the histograms
-    (None: the same pictures, which flatters). The head is cut; `method` gives the first ranges.
+    `model` is an FP32 path, `pictures` the inputs to judge on, `calibration` those that give the histograms
+    (None: the same inputs, which flatters). `task`, recognised from the graph, prepares it (a detector's head is
+    cut) and says what results are; `method` gives the first ranges.
     `history` holds a dict for each change: time (s since 1970), what, settings, target, metrics (None until asked).
-    Raises ValueError where the model has no YOLOv8 head or is quantized, FileNotFoundError for a missing file.
+    Raises ValueError where the model is quantized, FileNotFoundError for a missing file.
 
     >>> from helpers import assets
     >>> bench = Experiment(assets.model(), assets.images("validation")[:1], assets.images("calibration")[:2])
@@ -43,14 +43,14 @@ class Experiment:
         self.calibration = [Path(p) for p in calibration or self.pictures]
         self._work = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         folder = Path(self._work.name)
-        fp32 = qdq.split_head(self.model, folder / "fp32.onnx")
+        self.task = tasks.recognise(self.model)
+        fp32 = self.task.prepare(self.model, folder / "fp32.onnx")
         self.sha256 = sha256(self.model)
-        self._real = Model.of(fp32).inferred
-        self._feeds = tasks.Feeds(self.calibration, fp32)
-        self.histograms = calibrate.observe(fp32, self._feeds, partial=False)
-        real = tasks.Detector(fp32)
-        self.names, self.reference = real.names, [real.detect(p, conf=0.001) for p in self.pictures]
-        self.live = PatchedModel(fp32, calibrate.ranges(self.histograms, method, "uint8"), folder)
+        self._real, self._feeds = Model.of(fp32).inferred, self.task.feeds(self.pictures, fp32)
+        self.histograms = calibrate.observe(fp32, self.task.feeds(self.calibration, fp32), partial=False)
+        real = self.task.runner(fp32)
+        self.names, self.reference = real.names, [real.results(p) for p in self.pictures]
+        self.live = PatchedModel(fp32, calibrate.ranges(self.histograms, method, "uint8"), folder, self.task.runner)
         self.start, self.history, self.kept = dict(self.live.ranges), [], {}
         self._costs = {t: RangeCost(self.histograms[t]) for t in self.live.shared_scale}
         self._past, self._found, self._one_at_a_time = [], {}, threading.Lock()
@@ -68,8 +68,8 @@ class Experiment:
 
     @property
     def busiest(self) -> int:
-        """The picture with the most boxes of FP32 above 0.25, of those with fewer than 12: the one to look at first."""
-        counts = [int((scores > 0.25).sum()) for _, scores, _ in self.reference]
+        """The input with the most to see in FP32's results, of those with fewer than 12: the one to look at first."""
+        counts = [self.task.count(results) for results in self.reference]
         return max(range(len(counts)), key=lambda k: counts[k] if counts[k] < 12 else -counts[k])
 
     def sqnr(self, tensor: str) -> float:
@@ -158,13 +158,13 @@ class Experiment:
 
     def sample(self, tensor: str, index: int) -> np.ndarray:
         """The real values of one activation on one picture, as the FP32 graph makes them."""
-        x = tasks.letterbox(self.pictures[index], self._feeds.size)[0]
-        if tensor == self._feeds.name:
-            return x
+        feed = self._feeds[index]
+        if tensor in feed:
+            return feed[tensor]
         with self._one_at_a_time:
-            part = onnx.utils.Extractor(self._real).extract_model([self._feeds.name], [tensor])
+            part = onnx.utils.Extractor(self._real).extract_model(list(feed), [tensor])
             loaded = targets.load(save_model(part, self.live.folder / "part.onnx"))
-        return loaded.run(None, {self._feeds.name: x})[0]
+        return loaded.run(None, {i.name: feed[i.name] for i in loaded.get_inputs()})[0]
 
     @contextlib.contextmanager
     def at(self, name: str):
@@ -177,7 +177,7 @@ class Experiment:
             self._take(now)
 
     def detect(self, index: int, target: str = "cpu"):
-        """INT8's boxes of one picture, `(xyxy px, scores, classes)` above 0.001, with the settings as they are.
+        """INT8's results of one input (a detector's boxes above 0.001), with the settings as they are.
 
         target "cpu": ONNX Runtime, graph as written. "integer": the codes of the HTP (8 bits only). "htp": the NPU
         or its emulator. Raises as `targets.load` does. Nothing is computed twice.
@@ -186,7 +186,7 @@ class Experiment:
         if key not in self._found:
             while len(self._found) >= REMEMBERED:
                 del self._found[next(iter(self._found))]
-            self._found[key] = self.live.detector(target).detect(self.pictures[index], conf=0.001)
+            self._found[key] = self.live.runner(target).results(self.pictures[index])
         return self._found[key]
 
     def judge(self, target: str = "cpu", each=lambda done, total: None) -> dict[str, tuple[float, float, float]]:
@@ -200,14 +200,14 @@ class Experiment:
             each(k, total)
             found.append(self.detect(k, target))
         each(total, total)
-        measured = boxes.paired_metrics(self.reference, found)
-        return {key: tuple(measured[key]) for key in KEYS}
+        measured = self.task.agreement(self.reference, found)
+        return {key: tuple(measured[key]) for key in self.task.shown}
 
     def metrics(self, target: str = "cpu", each=lambda done, total: None) -> dict[str, tuple[float, float, float]]:
         """As `judge`, noted in the history: with the last change, or as a step of its own for another target."""
         measured = self.judge(target, each)
         if self.history[-1]["metrics"] and self.history[-1]["target"] != target:
-            self._note({"cpu": "on the CPU again"}.get(target, f"as the HTP computes it, {target}"))
+            self._note(f"on the {targets.get(target).where}")
         self.history[-1] |= {"target": target, "metrics": measured}
         return measured
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx.numpy_helper import from_array, to_array
 
-from helpers import graph, qdq, tasks
-from helpers.graph import Model, shared_scale
+from helpers import qdq, targets
+from helpers.graph import Model, read_model, shared_scale
 
 
 class PatchedModel:
@@ -17,25 +17,25 @@ class PatchedModel:
 
     `fp32` is the path of a float graph, `ranges` {tensor: (rmin, rmax)} of all its activations; `shared_scale` maps the
     first activation of each group that shares a scale to the whole group, and `ranges` then holds those first ones.
-    Raises ValueError as `qdq.quantize_model` does.
+    `runner(path, target)` is the task's. Raises ValueError as `qdq.quantize_model` does.
 
     The scales, zero points and biases are inputs with a default of the one session on the CPU, so it outlives each
     change. Measured on 2 cores, median from the change to the boxes (in brackets: with a new session instead):
     data/'s model 0.04 s (0.11), YOLOv8n at 640 0.17 s (0.30).
 
-    >>> from helpers import assets, calibrate
+    >>> from helpers import assets, calibrate, tasks
     >>> feeds, folder = tasks.Feeds(assets.images()[:1], assets.model()), getfixture("tmp_path")
     >>> ranges = calibrate.ranges(calibrate.observe(assets.model(), feeds), "minmax")
-    >>> live = PatchedModel(assets.model(), ranges, folder)
+    >>> live = PatchedModel(assets.model(), ranges, folder, tasks.Detector)
     >>> live.change({"images": (0, 2)})
     >>> qdq.list_qparams(live.proto)["images"].zero_point, round(qdq.list_qparams(live.proto)["images"].scale, 6)
     (0, 0.007843)
     """
 
-    def __init__(self, fp32, ranges: dict, folder):
-        self.fp32, self.folder = Path(fp32), Path(folder)
+    def __init__(self, fp32, ranges: dict, folder, runner):
+        self.fp32, self.folder, self._runner = Path(fp32), Path(folder), runner
         self._floats = Model.of(fp32).constants
-        self.a16, self.per_channel, self._detectors = frozenset(), True, {}
+        self.a16, self.per_channel, self._runners = frozenset(), True, {}
         self.proto = self._quantized(ranges, (), True)
         self.shared_scale = {group[0]: group for group in shared_scale(self.proto)}
         self.ranges = {leader: _float32(*ranges[leader]) for leader in self.shared_scale}
@@ -58,32 +58,28 @@ class PatchedModel:
             changed = a16  # QNN's configuration gives a 16-bit Sigmoid a range of its own
         for leader in changed:
             qdq.set_range(proto, self.shared_scale[leader], *ranges[leader], biases=self._floats)
-        alive = self._detectors.get("cpu") if patched else None
-        self.proto, self.ranges, self.a16, self.per_channel = proto, ranges, a16, per_channel
-        self._detectors = {"cpu": alive} if alive else {}
-        if alive:
-            alive.session.fed = {t.name: to_array(t) for t in _set_by_ranges(proto)}
+        alive = {t: r for t, r in self._runners.items() if patched and targets.get(t).runs_floats}
+        self.proto, self.ranges, self.a16, self.per_channel, self._runners = proto, ranges, a16, per_channel, alive
+        for runner in alive.values():
+            runner.session.fed = {t.name: to_array(t) for t in _set_by_ranges(proto)}
 
-    def detector(self, target: str = "cpu") -> tasks.Detector:
-        """A detector on the graph as it is now; raises as `targets.load` does."""
-        if target not in self._detectors:
-            proto = onnx.ModelProto()
-            proto.CopyFrom(self.proto)
-            if target == "cpu":
-                values = [
-                    onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in _set_by_ranges(proto)
-                ]
-                proto.graph.input.extend(values)
+    def runner(self, target: str = "cpu"):
+        """The task's runner of the graph as it is now; raises as `targets.load` does."""
+        if target not in self._runners:
+            model, patches = Model(self.proto).copy(), targets.get(target).runs_floats
+            if patches:
+                stored = [(t.name, t.data_type, t.dims) for t in _set_by_ranges(model.proto)]
+                model.proto.graph.input.extend(onnx.helper.make_tensor_value_info(*value) for value in stored)
             path = self.folder / f"{target}.onnx"
-            onnx.save(proto, path)
-            self._detectors[target] = detector = tasks.Detector(path, target)
-            if target == "cpu":
-                detector.session = _Fed(detector.session)
-        return self._detectors[target]
+            onnx.save(model.proto, path)
+            self._runners[target] = runner = self._runner(path, target)
+            if patches:
+                runner.session = _Fed(runner.session)
+        return self._runners[target]
 
     def _quantized(self, ranges, a16, per_channel) -> onnx.ModelProto:
         path = self.folder / "quantized.onnx"
-        proto = graph.read_model(qdq.quantize_model(self.fp32, path, ranges, per_channel=per_channel, a16=a16))
+        proto = read_model(qdq.quantize_model(self.fp32, path, ranges, per_channel=per_channel, a16=a16))
         for t in proto.graph.initializer:  # stored as `set_range` stores them, so that an undo gives the same bytes
             t.CopyFrom(from_array(to_array(t), t.name))
         return proto

@@ -13,12 +13,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import boxes, plot
-from helpers.workbench.experiment import KEYS, Experiment
+from helpers import plot, targets
+from helpers.workbench.experiment import Experiment
 
-SHOWN = {"agreement": "agreement", "iou_drift": "IoU drift", "jitter_abs": "|Δ score|"}
-NAMES = ("agreement (AP50-95 with FP32's boxes)", "IoU drift, 1 − IoU", "Δ score, mean", "Δ score, mean size",
-         "lost, share of FP32's boxes", "new, share of FP32's boxes", "found as another class, share")  # fmt: skip
 TABLE = "line-height: 1.3; border-spacing: 10px 0"
 WORST, BEST = 20, 50  # dB, the ends of the colours: 8 bits leave some 40 of a well-filled range
 
@@ -58,24 +55,22 @@ def network(bench: Experiment, chosen: str | None = None) -> Figure:
 
 def _history(axes, bench: Experiment) -> None:
     judged = [e for e in bench.history if e["metrics"]]
-    at, htp = np.arange(len(judged)), np.array([e["target"] != "cpu" for e in judged], bool)
-    for ax, (key, name) in zip(axes, SHOWN.items(), strict=True):
+    at, htp = np.arange(len(judged)), np.array([targets.get(e["target"]).npu_codes for e in judged], bool)
+    for ax, (key, name) in zip(axes, bench.task.history.items(), strict=False):
         value, low, high = np.array([e["metrics"][key] for e in judged], float).reshape(-1, 3).T
         ax.fill_between(at, low, high, color=plot.SKY, alpha=0.35, lw=0)
         ax.plot(at, value, "o-", color=plot.BLUE, ms=5, lw=1.5)
         ax.plot(at[htp], value[htp], "D", color=plot.ORANGE, ms=6)
         ax.set_title(name, fontsize=10)
         ax.set_xlim(-0.5, max(len(at) - 0.5, 4.5))
-        ax.set_xlabel(
-            "what was tried" + (" (◆: as the HTP computes it)" if name == "IoU drift" and np.any(htp) else "")
-        )
+        ax.set_xlabel("what was tried" + (" (◆: as the HTP computes it)" if ax is axes[1] and np.any(htp) else ""))
         ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
         ax.grid(alpha=0.25)
     axes[0].set_ylabel("over all pictures")
 
 
 def history(bench: Experiment) -> Figure:
-    """What was tried, step by step: agreement with FP32's boxes, IoU drift and score jitter with 95 % intervals."""
+    """What was tried, step by step: the task's `history` metrics with 95 % intervals."""
     fig = Figure(figsize=(9, 2.3), layout="constrained")
     _history(fig.subplots(1, 3), bench)
     return fig
@@ -126,8 +121,8 @@ def save_page(bench: Experiment, path) -> Path:
 
 
 def overlay(bench: Experiment, index: int, target: str = "cpu", width: float = 8, height: float = 4.3) -> Figure:
-    """`plot.overlay` of a picture with the settings as they are, within width × height inches."""
-    fig = plot.overlay(bench.pictures[index], bench.reference[index], bench.detect(index, target), bench.names)
+    """The task's picture of one input with the settings as they are, within width × height inches."""
+    fig = bench.task.picture(bench.pictures[index], bench.reference[index], bench.detect(index, target), bench.names)
     fig.set_size_inches(width, height)
     fig.set_layout_engine("none")  # a third of the time that it takes to draw
     fig.axes[0].set_position([0, 0, 1, 1 - 0.28 / height])
@@ -141,35 +136,17 @@ def img(figure, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" decoding="sync" src="data:image/png;base64,{data}">'
 
 
-def table(columns: dict[str, dict]) -> str:
-    """Metrics with their 95 % intervals as an HTML table, a column for each {title: metrics}."""
-    rows = [("over all pictures (95 % interval)", *columns)]
-    for key, name in zip(KEYS, NAMES, strict=True):
+def table(columns: dict[str, dict], words: dict[str, str]) -> str:
+    """Metrics with their 95 % intervals as an HTML table: a column for each {title: metrics}, a row for each of
+    `words` {key: what it is}."""
+    found = [("over all inputs (95 % interval)", *columns)]
+    for key, name in words.items():
         cells = ("{:.3f} ({:.3f} … {:.3f})".format(*m[key]) for m in columns.values())
-        rows.append((name, *("no box to compare" if "nan" in cell else cell for cell in cells)))
-    return _rows(rows)
+        found.append((name, *("nothing to compare" if "nan" in cell else cell for cell in cells)))
+    return rows(found)
 
 
-def box_table(reference, test, names: dict, conf: float = 0.25) -> str:
-    """FP32's boxes above `conf` as an HTML table, best first: what INT8 makes of score and place.
-
-    >>> box, other = np.array([[0, 0, 9, 10.0]]), np.array([[0, 0, 9, 8.0]])
-    >>> table = box_table((box, np.array([0.9]), np.array([1])), (other, np.array([0.5]), np.array([1])), {1: "cat"})
-    >>> "<td>cat</td><td>0.900 → 0.500</td><td>-0.400</td><td>0.800</td>" in table
-    True
-    """
-    found, rows = dict(boxes.match(reference, test)), [("box", "score FP32 → INT8", "change", "IoU")]
-    for k in np.flatnonzero(reference[1] > conf):
-        name, score, j = names.get(int(reference[2][k]), int(reference[2][k])), reference[1][k], found.get(int(k))
-        if j is None:
-            rows.append((name, f"{score:.3f} → none", "lost", "–"))
-        else:
-            other, iou = test[1][j], boxes.box_iou(reference[0][k], test[0][j])
-            rows.append((name, f"{score:.3f} → {other:.3f}", f"{other - score:+.3f}", f"{iou:.3f}"))
-    return _rows(rows)
-
-
-def _rows(rows) -> str:
+def rows(rows) -> str:
     """Cells as an HTML table, the first row its head."""
     tags = ["th", *["td"] * (len(rows) - 1)]
     lines = ("".join(f"<{t}>{html.escape(str(c))}</{t}>" for c in row) for t, row in zip(tags, rows, strict=True))

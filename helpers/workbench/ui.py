@@ -9,8 +9,7 @@ from pathlib import Path
 import ipywidgets as w
 import numpy as np
 
-from helpers import assets
-from helpers.targets import targets
+from helpers import assets, targets
 from helpers.widgets import TuneRange
 from helpers.workbench import export, report
 from helpers.workbench.experiment import Experiment
@@ -20,7 +19,6 @@ TRY = (
     "Try: take the first tensor of the list, pull the right end of its range inwards, let go, and watch the boxes "
     "and the numbers of all pictures. “Take back” undoes it."
 )
-WHERE = {"cpu": "CPU", "integer": "HTP's integers in NumPy", "htp": "HTP"}
 EXPORTS = {
     "QDQ model": ("int8.onnx", export.model),
     "ranges": ("ranges.json", export.ranges),
@@ -181,9 +179,10 @@ class Workbench(w.VBox):
             self._edit("weights", lambda: self.bench.set_per_channel(change.new))
 
     def _as_htp(self, _) -> None:
-        self.target = "htp" if self.bench.live.a16 else "integer"
-        if self.target not in targets():
-            self.target = "cpu"
+        dtypes = {"uint16"} if self.bench.live.a16 else {"uint8"}
+        chosen = targets.quickest(lambda target: target.npu_codes and dtypes <= target.dtypes)
+        self.target = chosen.name if chosen else "cpu"
+        if chosen is None:
             self._say("16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine.")
         else:
             self._ask()
@@ -244,16 +243,16 @@ class Workbench(w.VBox):
             self._shown[what] = key
 
     def _draw(self, index: int) -> None:
-        self._say(f"computing on the {WHERE[self.target]} …")
+        self._say(f"computing on the {targets.get(self.target).where} …")
         reference, test = self.bench.reference[index], self.bench.detect(index, self.target)
         took = time.perf_counter() - self._asked
         figure = report.overlay(self.bench, index, self.target, 4.1, 3.3)
         self.image.value = report.img(
             figure, "boxes of FP32, solid, and of INT8, dashed: " + figure.axes[0].get_title()
         )
-        self.boxes.value = report.box_table(reference, test, self.bench.names)
+        self.boxes.value = report.rows(self.bench.task.rows(reference, test, self.bench.names))
         after = "" if self.target == "cpu" else "; any change goes back to the CPU"
-        self._say(f"boxes by the {WHERE[self.target]}, {took:.2f} s after you asked{after}")
+        self._say(f"boxes by the {targets.get(self.target).where}, {took:.2f} s after you asked{after}")
 
     def _rank(self, tensor: str | None) -> None:
         self._list(self.tensor.value)
@@ -262,7 +261,9 @@ class Workbench(w.VBox):
     def _judge(self) -> None:
         metrics = self.bench.metrics(self.target, self._progress)
         first = next(e["metrics"] for e in self.bench.history if e["metrics"])
-        self.numbers.value = report.table({"at the start": first, f"now, {WHERE[self.target]}": metrics})
+        self.numbers.value = report.table(
+            {"at the start": first, f"now, {targets.get(self.target).where}": metrics}, self.bench.task.shown
+        )
         self.history.value = report.img(
             report.history(self.bench), "agreement, IoU drift and score change, step by step"
         )
@@ -271,7 +272,7 @@ class Workbench(w.VBox):
         image, text = self.sides[name]
         with self.bench.at(name):
             image.value = report.img(report.overlay(self.bench, index, "cpu", 4.8, 3.6), f"boxes with settings {name}")
-            text.value = report.table({name: self.bench.judge("cpu", self._progress)})
+            text.value = report.table({name: self.bench.judge("cpu", self._progress)}, self.bench.task.shown)
 
     def _progress(self, done: int, total: int) -> None:
         self.bar.value = done

@@ -1,0 +1,43 @@
+"""From a float model and inputs to a quantized one: the steps that are always the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from helpers import calibrate
+from helpers.calibrate import Histogram
+from helpers.qdq.quantize import quantize_model
+from helpers.tasks import recognise
+
+
+class Quantized(NamedTuple):
+    """What `calibrate_and_quantize` made: paths of both graphs, and what the ranges came from."""
+
+    fp32: Path
+    int8: Path
+    ranges: dict[str, tuple[float, float]]
+    histograms: dict[str, Histogram]
+    feeds: Any
+
+
+def calibrate_and_quantize(model, inputs, folder, method="percentile", dtype: str = "uint8") -> Quantized:
+    """Prepare a model as its task says, observe it on `inputs`, choose ranges by `method`, quantize: all in `folder`.
+
+    `model` is a path, `inputs` are files (for a detector pictures), `folder` gets fp32.onnx and int8.onnx; `method`
+    is a name in `calibrate.METHODS` or a function (histogram, dtype) → (rmin, rmax); `dtype` is the activations'.
+    Ctrl-C ends it with nothing but fp32.onnx written.
+    Raises ValueError as `Task.prepare`, `calibrate.observe` and `quantize_model` do.
+
+    >>> from helpers import assets
+    >>> made = calibrate_and_quantize(assets.model(), assets.images()[:1], getfixture("tmp_path"), "minmax")
+    >>> made.int8.name, made.ranges["images"][1] <= 1
+    ('int8.onnx', True)
+    """
+    folder, task, choose = Path(folder), recognise(model), calibrate.method_named(method)
+    fp32 = task.prepare(model, folder / "fp32.onnx")
+    feeds = task.feeds(inputs, fp32)
+    histograms = calibrate.observe(fp32, feeds, partial=False)
+    ranges = calibrate.ranges(histograms, choose, dtype)
+    int8 = quantize_model(fp32, folder / "int8.onnx", ranges, activation=dtype)
+    return Quantized(fp32, int8, ranges, histograms, feeds)
