@@ -31,7 +31,7 @@ def doctor(args) -> None:
         try:
             here = importlib.metadata.version(name)
             pinned = [version for pin, version in tested if pin == name]
-            note = "" if here in pinned else f"  (tested with {' or '.join(pinned)})"
+            note = "" if not pinned or here in pinned else f"  (tested with {' or '.join(pinned)})"
         except importlib.metadata.PackageNotFoundError:
             here, note = "not installed", "  (only export and training need it: extra `yolo`)" * (name == "ultralytics")
         print(f"  {name:<16} {here}{note}")

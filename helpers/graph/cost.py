@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import onnx
 
+from helpers.assets import places
 from helpers.graph.files import read_model
 
 
@@ -57,8 +57,8 @@ def yolov8n() -> list[Layer]:
     >>> round(sum(layer.macs for layer in yolov8n()) / 1e9, 2)
     4.37
     """
-    path = Path(__file__).parents[2] / "data" / "yolov8n_layers.json"
-    return [Layer(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    text = (places.DATA / "yolov8n_layers.json").read_text(encoding="utf-8")
+    return [Layer(*row) for row in json.loads(text)]
 
 
 def seconds(layer: Layer, macs_per_second: float, bytes_per_second: float, activation=1, weight=1) -> float:
