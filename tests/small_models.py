@@ -50,3 +50,24 @@ def conv_model(path, shape=(1, 3, 8, 8), op="Conv"):
     graph = helper.make_graph([node], "g", [x], [y], [w] if op == "Conv" else [])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
+
+
+def classifier(folder, count: int = 6):
+    """A ReLU classifier of three classes and `count` inputs of it as .npz, and one as .npy, in `folder`/inputs."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[1,3,8,8] x) => (float[1,3] y) {
+      c = Conv<pads=[1,1,1,1]>(x, w, b)
+      r = Relu(c)
+      p = GlobalAveragePool(r)
+      f = Flatten(p)
+      y = Gemm(f, v, d)
+    }"""
+    model, rng = onnx.parser.parse_model(text), random(3)
+    for name, shape in {"w": (8, 3, 3, 3), "b": (8,), "v": (8, 3), "d": (3,)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
+    onnx.save(model, folder / "classifier.onnx")
+    (folder / "inputs").mkdir()
+    for k in range(count):
+        x = rng.normal(size=(1, 3, 8, 8)).astype(np.float32)
+        np.savez(folder / "inputs" / f"{k}.npz", x=x) if k else np.save(folder / "inputs" / "0.npy", x)
+    return folder / "classifier.onnx", folder / "inputs"

@@ -1,6 +1,7 @@
 """Range methods against slow transcriptions of their definitions."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from helpers.calibrate import (
     Histogram,
     entropy,
     expected_error,
+    method_named,
     minmax,
     moving_average,
     mse,
     percentile,
+    ranges,
 )
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
@@ -98,3 +101,29 @@ def test_a_stuck_neuron_ruins_minmax_and_mse_heeds_it_as_far_as_it_is_one_in_n()
     # The least of (1000 − T)²/n + T²/(12·255²), the one value's clipping against everyone's rounding.
     assert mse(h)[1] == pytest.approx(1000 * 12 * 255**2 / (n + 12 * 255**2), rel=0.03)
     assert mse(h, "uint4")[1] < 10
+
+
+def test_the_table_of_methods_gives_what_its_functions_give():
+    h = histogram(samples("silu"))
+    plain = {"minmax": minmax, "moving_average": moving_average, "percentile": percentile}
+    for name, method in METHODS.items():
+        assert method.name == name and method.label and re.fullmatch("#[0-9A-F]{6}", method.colour)
+        for dtype in ("uint8", "int8"):
+            expected = plain[name](h) if name in plain else {"mse": mse, "entropy": entropy}[name](h, dtype)
+            assert method(h, dtype) == method.range(h, dtype) == expected
+    assert METHODS["mse"](h, "uint4") != METHODS["mse"](h, "uint8"), "the dtype is passed on"
+    assert len({m.colour for m in METHODS.values()}) == len({m.label for m in METHODS.values()}) == len(METHODS)
+
+
+def test_ranges_ask_one_method_for_every_tensor():
+    histograms = {"a": histogram(samples("silu")), "b": histogram(samples("conv", seed=1))}
+    assert ranges(histograms) == {t: mse(h) for t, h in histograms.items()}
+    assert ranges(histograms, "entropy", "uint4") == {t: entropy(h, "uint4") for t, h in histograms.items()}
+    assert ranges(histograms, lambda h, dtype: (h.min, dtype)) == {t: (h.min, "uint8") for t, h in histograms.items()}
+
+
+def test_a_method_is_found_by_name_or_is_a_function():
+    assert method_named("mse") is METHODS["mse"] and method_named(minmax) is minmax
+    with pytest.raises(ValueError, match=r"method 'best' is unknown; choose one of minmax, .*entropy\.") as caught:
+        method_named("best")
+    assert "\n" not in str(caught.value)
