@@ -16,7 +16,7 @@ from helpers.boxes import average_precision, box_iou, match, nms, paired_boxes, 
 from helpers.graph import Model
 from helpers.tasks.feeds import Feeds, _height_width, letterbox, picture_input
 from helpers.tasks.head_drift import Drift, drift_against, reference_outputs
-from helpers.tasks.task import Task
+from helpers.tasks.task import Task, Words
 from helpers.tasks.yolo_head import find, is_decoded, of_model, of_outputs, split_head
 
 SHOWN = 0.25  # the score above which a person sees a box
@@ -150,6 +150,7 @@ class Detection(Task):
     """YOLOv8's detections, of any export and any number of strides: results are `(xyxy px, scores, classes)`."""
 
     name = "detection"
+    words = Words("picture", "pictures", "box", "boxes")
     scores = ("AP50-95", "AP50")
     shown: ClassVar = {
         "agreement": "agreement (AP50-95 with FP32's boxes)",

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -17,6 +17,15 @@ from helpers.calibrate import Histogram
 from helpers.graph import Model, float_model
 
 Range = tuple[float, float]
+
+
+class Words(NamedTuple):
+    """What people call one input and one result of a task, and many of them."""
+
+    input: str = "input"
+    inputs: str = "inputs"
+    result: str = "output"
+    results: str = "outputs"
 
 
 class Task:
@@ -32,6 +41,7 @@ class Task:
     shown: ClassVar[dict[str, str]]
     history: ClassVar[dict[str, str]]  # up to three of them with short words, which the workbench plots
     drifts: ClassVar[dict[str, str]]
+    words: ClassVar[Words] = Words()  # what messages call its inputs and results
 
     def recognise(self, model: Model) -> bool:
         """Whether this graph, whole or prepared, is one of this task."""

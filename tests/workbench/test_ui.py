@@ -1,4 +1,4 @@
-"""The workbench without a browser: set a control, wait, read what the others say."""
+"""The workbench as a person uses it, without a browser."""
 
 import contextlib
 import re
@@ -9,7 +9,6 @@ import pytest
 
 from helpers import assets, vision, workbench
 from helpers.workbench import experiment
-from helpers.workbench.latest_job import LatestJob
 
 
 @pytest.fixture(scope="module")
@@ -180,29 +179,6 @@ def test_a_picture_stays_where_no_kernel_runs(box):
 def test_own_pictures_alone_also_calibrate():
     own = workbench.workbench(pictures=assets.images("validation")[:1])
     assert own.bench.calibration == own.bench.pictures and isinstance(own.bench, experiment.Experiment)
-
-
-def test_latest_ends_what_is_stale_and_survives_an_error():
-    seen, failed, started, go = [], [], threading.Event(), threading.Event()
-    latest = LatestJob(failed.append)
-
-    def long():
-        started.set()
-        while True:
-            assert go.wait(5)
-            latest.check()
-
-    latest.ask(long)
-    assert started.wait(5)
-    for k in range(3):
-        latest.ask(lambda k=k: seen.append(k))
-    go.set()
-    assert latest.wait(5) and seen == [2]
-    latest.ask(lambda: 1 / 0)
-    assert latest.wait(5) and isinstance(failed[0], ZeroDivisionError)
-    latest.ask(long)
-    latest.stop()
-    assert latest.wait(5)
 
 
 def test_no_export_writes_over_the_model_or_a_picture(box, tmp_path, monkeypatch):

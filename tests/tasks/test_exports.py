@@ -9,11 +9,11 @@ from conftest import needs_htp
 from onnx import numpy_helper
 from PIL import Image
 
-from helpers import assets, calibrate, head, qdq, repair, session, vision, workbench
+from helpers import assets, calibrate, graph, qdq, repair, session, vision, workbench
 from helpers.__main__ import main
-from helpers.tasks import head_drift
+from helpers.tasks import head_drift, yolo_head
 
-FOLDER = Path(__file__).with_name("exports")
+FOLDER = Path(__file__).parents[1] / "exports"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.onnx"))
 CELLS = {"v8.3.0-wide": ((32, 52), (16, 26), (8, 13)),
          "v8.3.0-p2": ((32, 32), (16, 16), (8, 8), (4, 4)),
@@ -45,9 +45,11 @@ def candidates(path, x, conf: float = 0.0):
 def test_every_export_is_taken_and_its_cut_changes_no_candidate(name, tmp_path):
     path = filled(name, tmp_path)
     cut = qdq.split_head(path, tmp_path / "cut.onnx")
-    model = qdq.read_model(cut)
-    found = head.find(qdq.read_model(path))
-    assert found == head.find(model) and found.outputs == qdq.head_convs(model) == [o.name for o in model.graph.output]
+    model = graph.read_model(cut)
+    found = yolo_head.find(graph.read_model(path))
+    assert found == yolo_head.find(model) and found.outputs == qdq.head_convs(model) == [
+        o.name for o in model.graph.output
+    ]
     assert found.cells == CELLS.get(name, ((16, 16), (8, 8), (4, 4))) and (found.reg_max, found.classes) == (16, 3)
     assert all("/cv2." in box for box in found.boxes) and all("/cv3." in score for score in found.scores)
     x = next(iter(vision.Feeds(assets.images()[:1], path)))["images"]
@@ -71,7 +73,7 @@ def test_integer_computes_the_codes_of_the_htp(name, tmp_path):
     at_input = qdq.list_qparams(int8)["images"]
     x = np.rint(feeds[0]["images"] / at_input.scale) * np.float32(at_input.scale)  # on the input's grid
     ours, theirs = (session.load(int8, target).run(None, {"images": x}) for target in ("integer", "htp"))
-    for tensor, a, b in zip(qdq.head_convs(qdq.read_model(int8)), ours, theirs, strict=True):
+    for tensor, a, b in zip(qdq.head_convs(graph.read_model(int8)), ours, theirs, strict=True):
         scale = qdq.list_qparams(int8)[tensor].scale
         np.testing.assert_array_equal(np.rint(a / scale), np.rint(b / scale), tensor)
 
@@ -92,7 +94,7 @@ def test_the_recipe_takes_heads_of_any_number_of_outputs(name, tmp_path, monkeyp
     feeds = list(vision.Feeds(assets.images()[:2], cut))
     histograms = calibrate.observe(cut, feeds)
     ranges = repair.functional_ranges(cut, histograms)
-    found = head.find(qdq.read_model(cut))
+    found = yolo_head.find(graph.read_model(cut))
     assert head_drift.outputs(cut) == found.outputs
     assert [ranges[t][1] for t in found.scores] == [max(histograms[t].max + 0.5, 0) for t in found.scores]
     assert [ranges[t] for t in found.boxes] == [(max(histograms[t].min, -4), histograms[t].max) for t in found.boxes]
