@@ -1,13 +1,30 @@
-"""Shared fixtures: the course's own model cut, quantized once, for every test that needs a QDQ graph."""
+"""Shared by all: data/'s own model cut and quantized once, an empty cache, a server, and which tests stay together."""
 
 import http.server
 import threading
 
 import pytest
+from hypothesis import settings
 from local_server import Server
 
 from helpers import assets, calibrate, qdq, session, vision
 from helpers.workbench import experiment
+
+settings.register_profile("house", deadline=None)  # no stopwatch: the machine may be busy
+settings.load_profile("house")
+
+ALONE = {"test_notebooks.py"}  # files whose tests share nothing, so that both workers may take them
+LONG = ("tests/test_notebooks.py", "tests/test_browser.py")  # begun first, or one worker would end alone with them
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A file's tests go to one worker, which then makes the file's fixtures once."""
+    for item in items:
+        if item.path.name not in ALONE:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
 
 needs_htp = pytest.mark.skipif("htp" not in session.targets(), reason="no HTP here: see `python -m helpers doctor`")
 

@@ -12,8 +12,10 @@ import pytest
 from conftest import needs_htp
 from PIL import Image
 
-from helpers import assets, repair, vision
+from helpers import assets, repair, tasks, vision
 from helpers.__main__ import listed, main, pick
+
+DETECTION = tasks.named("detection")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,9 @@ def test_quantize_writes_both_graphs_and_the_ranges(out):
 
 
 def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(repair, "best", functools.partial(repair.quantize_best, probe=2, rounding=2, share=0.015))
+    monkeypatch.setattr(
+        repair, "quantize_best", functools.partial(repair.quantize_best, probe=2, rounding=2, share=0.015)
+    )
     command = ["quantize", str(assets.model()), "--limit", "3", "-o", str(tmp_path / "out")]
     assert main([*command, "--recipe", "best"]) == 0
     assert "weights rounded with inputs in view" in capsys.readouterr().out
@@ -68,19 +72,19 @@ def classes(tmp_path):
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 29])
 def test_a_limit_takes_from_the_whole_folder_and_always_the_same(classes, limit, capsys):
-    found = pick(listed(str(classes)), limit)
-    assert found == pick(listed(str(classes)), limit) == sorted(found) and len(set(found)) == limit
+    found = pick(listed(DETECTION, str(classes)), limit)
+    assert found == pick(listed(DETECTION, str(classes)), limit) == sorted(found) and len(set(found)) == limit
     kinds = [p.parent.name for p in found]
     assert all(abs(kinds.count(kind) - limit / 3) <= 1 for kind in ("cat", "dog", "owl"))
     assert "1 × .npy passed over; 30 pictures are read" in capsys.readouterr().err
 
 
 def test_pictures_that_set_the_ranges_are_judged_last(classes):
-    whole = pick(listed(str(classes)), None)
+    whole = pick(listed(DETECTION, str(classes)), None)
     seen = {p.name for p in whole[::2]}
-    assert not seen & {p.name for p in pick(listed(str(classes)), 15, seen)}
-    assert len(seen & {p.name for p in pick(listed(str(classes)), 18, seen)}) == 3
-    assert pick(listed(str(classes)), None, seen) == pick(listed(str(classes)), 30, seen) == whole
+    assert not seen & {p.name for p in pick(listed(DETECTION, str(classes)), 15, seen)}
+    assert len(seen & {p.name for p in pick(listed(DETECTION, str(classes)), 18, seen)}) == 3
+    assert pick(listed(DETECTION, str(classes)), None, seen) == pick(listed(DETECTION, str(classes)), 30, seen) == whole
 
 
 def test_evaluate_says_whether_its_pictures_set_the_ranges(out, capsys):

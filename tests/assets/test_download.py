@@ -120,6 +120,7 @@ def test_the_checksum_includes_the_names(url, cache, monkeypatch):
         assets.fetch("coco128")
 
 
+@pytest.mark.yolo
 def test_the_checksum_is_that_of_the_real_coco128():
     try:
         pictures = assets.images("coco128")

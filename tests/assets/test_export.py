@@ -59,6 +59,7 @@ def test_a_checkpoint_that_nobody_trusts_is_never_loaded(bomb, cache, capsys, tm
     assert not bomb.exists() and sorted(p.name for p in cache.iterdir()) == ["old.pt", "yolov8n.pt"]
 
 
+@pytest.mark.yolo
 def test_a_checkpoint_that_is_trusted_is_loaded(bomb, cache):
     pytest.importorskip("ultralytics")
     with pytest.raises(ValueError, match=r"yolov8n\.pt: Ultralytics cannot use it"):
@@ -93,6 +94,7 @@ def test_a_fetched_checkpoint_is_kept_but_not_loaded_unless_it_is_known_or_trust
     assert sorted(p.suffix for p in cache.iterdir()) == [".onnx", ".pt"]  # old.pt and what was made
 
 
+@pytest.mark.yolo
 def test_the_real_checkpoint_becomes_onnx_once():
     try:
         path = assets.model("yolov8n")

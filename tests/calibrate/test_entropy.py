@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from published import LAYERS, agreement, decibels, published
 
-from helpers.calibrate import Histogram, _divergence, entropy, minmax
+from helpers.calibrate import Histogram, entropy, minmax
+from helpers.calibrate.methods import _divergence
 
 
 def stored():

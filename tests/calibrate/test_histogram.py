@@ -16,6 +16,7 @@ from helpers.calibrate import (
     Histogram,
     percentile,
 )
+from helpers.calibrate import histogram as module
 
 
 def grid_by_definition(x, bins):
@@ -140,8 +141,8 @@ def test_histograms_that_cannot_be_used_say_so():
 
 def test_adding_many_feeds_copies_each_a_few_times(monkeypatch):
     count, rows = 2048, []
-    real = histogram._by_feed
-    monkeypatch.setattr(histogram, "_by_feed", lambda r: rows.append(len(r)) or real(r))
+    real = module._by_feed
+    monkeypatch.setattr(module, "_by_feed", lambda r: rows.append(len(r)) or real(r))
     singles = [Histogram().update([float(k), 1.0], feed=k) for k in range(count)]
     rows.clear()
     whole = sum(singles, Histogram())

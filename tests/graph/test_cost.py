@@ -28,6 +28,7 @@ def test_a_convolution_s_cost_is_the_one_counted_by_hand(tmp_path):
     assert cost.seconds(conv, 1e9, 1e3, activation=2) == pytest.approx(((192 + 64) * 2 + 112) / 1e3)
 
 
+@pytest.mark.yolo
 def test_the_stored_numbers_are_the_real_yolov8n_s(tmp_path):
     try:
         model = assets.model("yolov8n")

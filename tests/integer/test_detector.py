@@ -7,7 +7,7 @@ from conftest import needs_htp
 from nets import NETS, Net, on, strip
 
 from helpers import affine, assets, integer, qdq, session, vision
-from helpers.integer import htp_rounding, kernels
+from helpers.integer import htp_rounding
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ WRONG = {
     ),
     "an exact bias": ("stored_bias", lambda bias, *_: bias.astype(np.int64)),
     "one rounding of a recoded tensor": ("rescale_lut", recode_once),
-    "a Concat that recodes": ("DIRECT", set()),
+    "a Concat that recodes": ("FUSES_INTO_CONCAT", set()),
     "SiLU of a rounded sigmoid": ("sigmoid", lambda x: np.rint(255 / (1 + np.exp(-x))) / 255),
 }
 
@@ -79,7 +79,7 @@ def equal(truths):
 def test_another_rule_would_be_caught(rule, truths, monkeypatch):
     assert equal(truths)
     name, wrong = WRONG[rule]
-    for module in (htp_rounding, kernels, integer.simulator):
+    for module in (htp_rounding, integer.simulator):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, wrong)
     assert not equal(truths)
@@ -93,12 +93,12 @@ def test_convolution_sums_are_those_of_64_bit_integers(tmp_path, monkeypatch):
     y = net.conv(net.x, 300, 4, 3, pads=[1] * 4)
     model = net.quantize(tmp_path, y)
     seen, real = [], htp_rounding.htp_requantize
-    monkeypatch.setattr(kernels, "htp_requantize", lambda acc, *rest: seen.append(acc.copy()) or real(acc, *rest))
+    monkeypatch.setattr(htp_rounding, "htp_requantize", lambda acc, *rest: seen.append(acc.copy()) or real(acc, *rest))
     prepared = integer.Simulator(model)
     prepared.run({"x0": np.full((1, 300, 6, 5), 255, np.uint8)})
-    weight, params = prepared._stored["c0"].astype(np.int64), prepared.qparams
+    weight, params = prepared.stored["c0"].astype(np.int64), prepared.qparams
     unit = np.float32(params["x0"].scale) * params["c0"].scale.max()
-    bias = htp_rounding.stored_bias(prepared._stored["c1"], params["c1"].scale.max(), unit)
+    bias = htp_rounding.stored_bias(prepared.stored["c1"], params["c1"].scale.max(), unit)
     assert params["x0"].zero_point == 0
     corner = (weight[:, :, 1:, 1:].sum((1, 2, 3)) * 255) + bias
     middle = (weight.sum((1, 2, 3)) * 255) + bias

@@ -38,7 +38,8 @@ def test_recipe_steps_stack_their_parts():
     steps = [{"step": "minmax", "score": 0.3, "box": 0.1}, {"step": "mse", "score": 0.1, "box": 0.1}]
     fig = plot.recipe_steps(steps)
     (ax,) = fig.axes
-    assert widths(ax) == [0.3, 0.1, 0.1, 0.1] and [bar.get_x() for bar in ax.patches] == [0, 0, 0.3, 0.1]
+    assert widths(ax) == pytest.approx([0.3, 0.1, 0.1, 0.1])
+    assert [bar.get_x() for bar in ax.patches] == [0, 0, 0.3, 0.1]
     assert words(ax) == [" 0.400", " 0.200"] and "leaves 50 % of the drift" in fig.get_suptitle()
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["scores: mean |change|", "boxes: mean 1 − IoU"]
     one = plot.recipe_steps([{"step": "a", "noise": 0.2}], {"noise": "noise"})

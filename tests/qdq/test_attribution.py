@@ -4,6 +4,7 @@ import weakref
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from conftest import needs_htp
 
@@ -19,7 +20,7 @@ def exposed(path, tensors, feed):
     model = graph.read_model(path)
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=t) for t in tensors)
-    return session.ort.InferenceSession(model.SerializeToString()).run(None, feed)
+    return ort.InferenceSession(model.SerializeToString()).run(None, feed)
 
 
 def test_cumulative_at_the_outputs_is_the_sqnr_of_both_sessions_outputs(cut, int8, feeds):

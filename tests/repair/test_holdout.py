@@ -8,8 +8,9 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from helpers import calibrate, holdout, qdq, repair
-from helpers.tasks import head_drift
+from helpers import calibrate, qdq, repair, tasks
+from helpers.repair import holdout, recipe
+from helpers.tasks import detection
 
 SIZE, CLASSES = 32, 3
 
@@ -57,8 +58,8 @@ def test_what_calibrates_does_not_judge(toy, tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, call)
 
     spy(calibrate, "observe", "observe")
-    spy(repair, "look", "look")
-    spy(repair, "round_adaptively", "round")
+    spy(detection, "reference_outputs", "look")
+    spy(recipe, "round_adaptively", "round")
     made = repair.quantize_best(toy, given, tmp_path / "best.onnx", rounding=4)
     assert made["calibrated_on"] == seen["observe"] and made["judged_on"] == seen["look"][:8]
     assert len(seen["observe"]) == 16 and not set(seen["observe"]) & set(seen["look"])
@@ -85,19 +86,19 @@ def worse_rounding(fp32, made, feeds, out):
 
 @pytest.mark.parametrize("broken", [("round_adaptively",), ("round_adaptively", "functional_ranges")])
 def test_the_best_that_was_seen_is_what_is_written(toy, tmp_path, monkeypatch, broken):
-    real = repair.functional_ranges
+    real = recipe.functional_ranges
     bad = {
         "round_adaptively": worse_rounding,
         "functional_ranges": lambda *a: {t: (min(x, 0) * 40, max(y, 0) * 40) for t, (x, y) in real(*a).items()},
     }
     for name in broken:
-        monkeypatch.setattr(repair, name, bad[name])
+        monkeypatch.setattr(recipe, name, bad[name])
     given, out = pictures(12), tmp_path / "best.onnx"
     made = repair.quantize_best(toy, given, out, share=0.0 if len(broken) > 1 else 0.5)
     totals = {s["step"]: s["score"] + s["box"] for s in made["steps"]}
     assert totals[made["kept"]] == min(totals.values()) < totals["weights rounded with inputs in view"]
     judging = [given[i] for i in made["judged_on"]]
-    assert head_drift.head_drift(toy, out, judging).total == pytest.approx(totals[made["kept"]], abs=1e-9)
+    assert tasks.head_drift(toy, out, judging).total == pytest.approx(totals[made["kept"]], abs=1e-9)
     again = qdq.quantize_model(toy, tmp_path / "again.onnx", made["ranges"], a16=made["a16"])
     assert qdq.list_qparams(again) == qdq.list_qparams(out), "ranges and a16 are those of the model that is kept"
     if len(broken) > 1:
@@ -123,7 +124,7 @@ def test_a_model_that_sees_nothing_is_refused_before_the_long_work(toy, tmp_path
     with pytest.raises(ValueError, match=r"sees nothing \(no score of 0.1 or more\) in the 3 inputs to judge by"):
         repair.quantize_best(path, pictures(9), tmp_path / "best.onnx")
     with pytest.raises(ValueError, match="sees nothing"):
-        head_drift.head_drift(path, plain, pictures(2))
+        tasks.head_drift(path, plain, pictures(2))
 
 
 class Stream:

@@ -5,9 +5,8 @@ from itertools import pairwise
 import pytest
 from small_models import random
 
-from helpers import assets, calibrate, qdq, repair, vision
+from helpers import assets, calibrate, qdq, repair, tasks, vision
 from helpers.graph import read_model
-from helpers.tasks import head_drift
 
 
 def test_ranges_of_data_know_what_follows(tmp_path):
@@ -24,10 +23,10 @@ def test_ranges_of_data_know_what_follows(tmp_path):
     plain = qdq.quantize_model(fp32, tmp_path / "int8.onnx", ranges)
     for box in [o.name for o in model.graph.output][::2]:
         assert ranges[box][1] == histograms[box].max, "the peak is the answer: never clip it"
-    assert 0 < head_drift.head_drift(fp32, plain, feeds).total < 0.1
-    assert head_drift.head_drift(fp32, fp32, feeds).total < 1e-6
+    assert 0 < tasks.head_drift(fp32, plain, feeds).total < 0.1
+    assert tasks.head_drift(fp32, fp32, feeds).total < 1e-6
     with pytest.raises(ValueError, match="cut the head first"):
-        head_drift.head_drift(assets.model(), plain, feeds)
+        tasks.head_drift(assets.model(), plain, feeds)
     wide = calibrate.ranges(histograms, "minmax")
     front = repair.search_a16(fp32, ranges, wide, feeds[:2], share=0.03, tries=2)
     assert all(len(a["a16"]) < len(b["a16"]) and a["drift"].total > b["drift"].total for a, b in pairwise(front))

@@ -1,7 +1,6 @@
 """The recipe on data/'s model."""
 
-from helpers import assets, calibrate, qdq, repair, vision
-from helpers.tasks import head_drift
+from helpers import assets, calibrate, qdq, repair, tasks, vision
 
 
 def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
@@ -15,5 +14,5 @@ def test_the_recipe_is_better_than_its_start_and_says_what_it_did(tmp_path):
     assert set(made["a16"]) <= wide and 0 < len(wide) <= 0.03 * len(made["ranges"]), "copies count too"
     judged = list(vision.Feeds(assets.images("validation")[:6], fp32))
     plain = qdq.quantize_model(fp32, tmp_path / "mse.onnx", calibrate.ranges(calibrate.observe(fp32, feeds), "mse"))
-    a, b = (head_drift.head_drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
+    a, b = (tasks.head_drift(fp32, m, judged).total for m in (tmp_path / "best.onnx", plain))
     assert a < b, "and on pictures that it has not seen"

@@ -1,5 +1,6 @@
 """A compiled context says what it is, and what is asked of the HTP is what it gets."""
 
+import importlib
 import json
 import re
 
@@ -10,7 +11,9 @@ from conftest import needs_htp
 
 from helpers import graph, session
 from helpers.__main__ import main
-from helpers.targets import context, qnn
+from helpers.targets import context
+
+QNN = importlib.import_module("helpers.targets.qnn")  # `targets.qnn` is its function
 
 NET = """<ir_version: 8, opset_import: ["": 17]> net (float[1,3,8,8] x) => (float[1,3,8,8] y)
     <float s = {0.0078125}, float t = {0.00390625}, uint8 z = {0}>
@@ -65,7 +68,7 @@ def compiled_for(path) -> set[str]:
 )
 def test_an_option_is_checked_by_name_and_by_value(options, message):
     with pytest.raises(ValueError, match=message) as caught:
-        qnn.provider_options(options, qnn.X_ELITE)
+        QNN.provider_options(options, QNN.X_ELITE)
     assert "\n" not in str(caught.value)
 
 
@@ -104,10 +107,10 @@ def test_the_passport_holds_what_was_compiled_and_load_compares_it(net, tmp_path
 
 @needs_htp
 def test_each_architecture_and_chip_of_the_table_is_the_one_that_the_compiler_builds_for(net, tmp_path):
-    for arch, socs in qnn.SOCS_OF_ARCH.items():
+    for arch, socs in QNN.SOCS_OF_ARCH.items():
         made = session.compile_context(net, tmp_path / "made.onnx", soc_model=socs.split()[-1])
         assert compiled_for(made) == {arch}
-    for arch in qnn.QNN_OPTIONS["htp_arch"].words.split(", "):
+    for arch in QNN.QNN_OPTIONS["htp_arch"].words.split(", "):
         assert compiled_for(session.compile_context(net, tmp_path / "made.onnx", htp_arch=arch)) == {arch}
 
 
@@ -200,7 +203,7 @@ def test_what_is_read_is_known_through_links_and_other_spellings(tmp_path):
 
 
 def test_a_real_npu_gets_no_hexagon_that_nobody_named():
-    assert qnn.provider_options({"htp_performance_mode": "burst"}, {}) == {"htp_performance_mode": "burst"}
+    assert QNN.provider_options({"htp_performance_mode": "burst"}, {}) == {"htp_performance_mode": "burst"}
 
 
 @needs_htp

@@ -1,12 +1,16 @@
 """Sessions run whole where they were asked to, or fail and say why."""
 
+import importlib
+
 import numpy as np
 import onnx.parser
 import pytest
 from conftest import needs_htp
 
 from helpers import assets, session, vision
-from helpers.targets import context, qnn
+from helpers.targets import context
+
+QNN = importlib.import_module("helpers.targets.qnn")  # `targets.qnn` is its function
 
 
 def test_cpu_runs_every_node_of_the_graph(cut):
@@ -71,7 +75,7 @@ def test_bad_input_is_one_sentence(tmp_path, name, target, options, message):
 
 
 def test_macos_says_plainly_that_it_has_no_qnn(monkeypatch):
-    monkeypatch.setattr(qnn.sys, "platform", "darwin")
+    monkeypatch.setattr(QNN.sys, "platform", "darwin")
     session.qnn.cache_clear()
     try:
         assert list(session.targets()) == ["cpu", "integer"]
@@ -109,7 +113,7 @@ def test_a_context_gives_back_every_bit_and_is_refused_once_a_byte_changed(int8,
 def test_contexts_that_cannot_be_had_are_named_and_leave_nothing(int8, tmp_path):
     out = session.compile_context(int8, tmp_path / "net.onnx")
     (tmp_path / "net.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"net\.onnx: a compiled context without its passport net\.json"):
+    with pytest.raises(ValueError, match=r"net\.onnx: a compiled context without its manifest net\.json"):
         session.load(out, "htp")
     with pytest.raises(ValueError, match="compiled for the HTP; load it with target 'htp'"):
         session.load(out, "cpu")

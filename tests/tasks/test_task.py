@@ -2,7 +2,7 @@
 
 import onnx.parser
 import pytest
-from small_models import classifier, conv_model
+from small_models import classifier
 
 from helpers import assets, graph, tasks
 
@@ -31,7 +31,7 @@ def test_named_lists_what_there_is():
 
 def test_what_a_task_leaves_out_has_a_meaning(tmp_path):
     """`prepare` stores constants and refuses a quantized model; no ranges are known, no group is tried first."""
-    bare, path = tasks.Task(), conv_model(tmp_path / "conv.onnx")
+    bare, path = tasks.Task(), classifier(tmp_path)[0]
     assert bare.prepare(path, tmp_path / "out.onnx") == tmp_path / "out.onnx" and (tmp_path / "out.onnx").is_file()
     assert bare.output_ranges(graph.Model.of(path), {}) == {} and bare.wide_first(graph.Model.of(path)) == []
     with pytest.raises(NotImplementedError):

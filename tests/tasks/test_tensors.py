@@ -95,11 +95,11 @@ def test_drift_is_the_mean_share_of_noise_over_the_outputs(made):
     feeds = TASK.feeds(paths[:3], quantized.fp32)
     seen = TASK.reference_outputs(quantized.fp32, feeds)
     assert TASK.drift_against(seen, quantized.fp32, feeds).total < 1e-10
-    drift = TASK.drift_against(seen, quantized.int8, feeds)
-    runner = TASK.runner(quantized.int8)
+    drift = TASK.drift_against(seen, quantized.int8, feeds, "integer")
+    runner = TASK.runner(quantized.int8, "integer")
     a, b = (np.array([f[0] for f in v]) for v in (seen, [[runner.results(p)["y"]] for p in paths[:3]]))
     assert isinstance(drift, Noise) and set(drift._fields) == set(TASK.drifts)
-    assert drift.noise == drift.total == pytest.approx(np.sum((a - b) ** 2) / np.sum(a**2), rel=0.2)
+    assert drift.noise == drift.total == pytest.approx(np.sum((a - b) ** 2) / np.sum(a**2), rel=1e-6)
 
 
 def test_labels_cannot_score_it(made):
