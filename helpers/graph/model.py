@@ -131,11 +131,11 @@ class Model:
         for node in self.proto.graph.node:
             reads_stored = node.op_type == "DequantizeLinear" and node.input[0] in self.constants
             if node.op_type == "QuantizeLinear" or reads_stored:
-                found[float_name(node.input[0])] = self._qparams_of(node)
+                found[float_name(node.input[0])] = self.qparams_of(node)
         return found
 
-    def _qparams_of(self, node: onnx.NodeProto) -> QParams:
-        """What a Q or DQ node stores; without a zero point ONNX takes Z = 0 and uint8."""
+    def qparams_of(self, node: onnx.NodeProto) -> QParams:
+        """The scale and zero point that a Q or DQ node stores; without a zero point ONNX takes Z = 0 and uint8."""
         scale = self.constants[node.input[1]]
         zero = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.uint8)
         dtype = zero.dtype.name
