@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+Numbers = float | np.number | np.ndarray | Sequence[Any]
 
 # 4-bit codes live in 8-bit arrays: NumPy has no smaller integer. int32 is what biases and accumulators use.
 _BITS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16, "uint4": 4, "int4": 4, "int32": 32}
@@ -30,7 +35,9 @@ class QParams:
     """Scale S and zero point Z of one tensor: x = S·(q − Z).
 
     `scale` and `zero_point` are numbers (per-tensor), or arrays of one length along `axis` (per-axis). The scale
-    is rounded to float32 on entry, as ONNX stores it. Raises ValueError for what ONNX could not hold.
+    is rounded to float32 on entry, as ONNX stores it. Raises ValueError for what ONNX could not hold: an unknown
+    dtype, shapes that do not fit, a scale that is not positive and finite, a zero point that is no code.
+    Source: ONNX QuantizeLinear.
 
     >>> QParams(0.5, 3, "uint8")
     QParams(scale=0.5, zero_point=3, dtype='uint8', axis=None)
@@ -41,10 +48,10 @@ class QParams:
     dtype: str
     axis: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         qmin, qmax = qrange(self.dtype)
         scale, zero = np.asarray(self.scale, np.float32), np.asarray(self.zero_point)
-        if scale.ndim != (self.axis is not None) or scale.ndim > 1:
+        if scale.ndim != (0 if self.axis is None else 1):
             raise ValueError(
                 f"scale has shape {scale.shape} and axis is {self.axis}; "
                 "give a number without axis, or a one-dimensional array with its axis."
@@ -58,7 +65,7 @@ class QParams:
         object.__setattr__(self, "scale", scale if scale.ndim else float(scale))
         object.__setattr__(self, "zero_point", zero.astype(np.int64) if zero.ndim else int(zero))
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, QParams)
             and (self.dtype, self.axis) == (other.dtype, other.axis)
@@ -66,14 +73,16 @@ class QParams:
         )
 
 
-def choose_qparams(rmin, rmax, dtype: str = "uint8", symmetric: bool = False, axis: int | None = None) -> QParams:
+def choose_qparams(
+    rmin: Numbers, rmax: Numbers, dtype: str = "uint8", symmetric: bool = False, axis: int | None = None
+) -> QParams:
     """Scale and zero point that cover [rmin, rmax], widened to hold 0, which gets a code of its own.
 
     S = (rmax − rmin)/(qmax − qmin), Z = round(qmin − rmin/S), half to even. Symmetric: S = max|r|/qmax and
     Z = 0 for signed dtypes (the lowest code stays unused), S = 2·max|r|/(qmax − qmin) and Z in the middle for
     unsigned ones. A range of nothing but 0 gets S = 1. `rmin`, `rmax`: real units; arrays along `axis`, if given.
 
-    Raises ValueError for a range that is reversed or not finite.
+    Raises ValueError for a range that is reversed or not finite, for an unknown dtype, and as `QParams` does.
     Source: Jacob et al., "Quantization and Training of Neural Networks…", 2018; as ONNX Runtime's quantizer.
 
     >>> choose_qparams(-1.0, 3.0).zero_point
@@ -89,7 +98,9 @@ def choose_qparams(rmin, rmax, dtype: str = "uint8", symmetric: bool = False, ax
     middle = 0 if qmin else (qmax + 1) // 2
     if symmetric:
         high = np.maximum(-low, high)
-        low, qmin = -high, -qmax if qmin else 0
+        low = -high
+        if qmin:
+            qmin = -qmax
     scale = (high - low) / (qmax - qmin)
     empty = scale < np.finfo(np.float32).tiny
     scale = np.where(empty, 1.0, scale)
@@ -98,20 +109,32 @@ def choose_qparams(rmin, rmax, dtype: str = "uint8", symmetric: bool = False, ax
     return QParams(scale[()], zero[()], dtype, axis)
 
 
-def _along(qp: QParams, shape: tuple[int, ...], name: str):
-    """Scale and zero point shaped to broadcast along their axis of a tensor of `shape`."""
+def broadcast(qp: QParams, shape: tuple[int, ...], name: str = "x") -> tuple[np.ndarray, np.ndarray]:
+    """Scale (float32) and zero point, shaped to broadcast along their axis against a tensor of `shape`.
+
+    Raises ValueError, naming the tensor, where that axis has another length.
+
+    >>> broadcast(QParams([0.5, 2], [0, 0], "int8", axis=0), (2, 3))[0].shape
+    (2, 1)
+    """
+    scale, zero = np.asarray(qp.scale, np.float32), np.asarray(qp.zero_point)
     if qp.axis is None:
-        return np.float32(qp.scale), qp.zero_point
-    if not -len(shape) <= qp.axis < len(shape) or shape[qp.axis] != len(qp.scale):
+        return scale, zero
+    if not -len(shape) <= qp.axis < len(shape) or shape[qp.axis] != scale.size:
         raise ValueError(
-            f"tensor '{name}' has shape {shape}, but its QParams hold {len(qp.scale)} scales along axis {qp.axis}."
+            f"tensor '{name}' has shape {shape}, but its QParams hold {scale.size} scales along axis {qp.axis}."
         )
     view = [1] * len(shape)
     view[qp.axis] = -1
-    return qp.scale.reshape(view), qp.zero_point.reshape(view)
+    return scale.reshape(view), zero.reshape(view)
 
 
-def quantize(x, qp: QParams, *, name: str = "x") -> np.ndarray:
+def _codes(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Whole numbers clamped to the codes of a dtype, in the array type that holds them."""
+    return np.clip(values, *qrange(dtype)).astype(_STORED.get(dtype, dtype))
+
+
+def quantize(x: ArrayLike, qp: QParams, *, name: str = "x") -> np.ndarray:
     """Codes of real numbers: q = clamp(round(x/S) + Z, qmin, qmax), round half to even, in float32 as ONNX does.
 
     Any shape; 4-bit codes come in 8-bit arrays. Raises ValueError, naming the tensor, for NaN, infinity or a
@@ -127,13 +150,13 @@ def quantize(x, qp: QParams, *, name: str = "x") -> np.ndarray:
             f"tensor '{name}' holds {np.isnan(x).sum()} NaN and {np.isinf(x).sum()} infinite value(s), "
             f"the first at index {tuple(wrong[0].tolist())}; no code stands for them, so find where they arise."
         )
-    scale, zero = _along(qp, x.shape, name)
+    scale, zero = broadcast(qp, x.shape, name)
     with np.errstate(over="ignore"):  # a quotient past float32 saturates like any other
         steps = np.rint(x / scale)
-    return np.clip(steps.astype(np.float64) + zero, *qrange(qp.dtype)).astype(_STORED.get(qp.dtype, qp.dtype))
+    return _codes(steps.astype(np.float64) + zero, qp.dtype)
 
 
-def dequantize(q, qp: QParams, *, name: str = "q") -> np.ndarray:
+def dequantize(q: ArrayLike, qp: QParams, *, name: str = "q") -> np.ndarray:
     """Real numbers of codes: x = S·(q − Z), float32. Raises ValueError for a shape that does not fit.
 
     Source: ONNX DequantizeLinear.
@@ -142,12 +165,14 @@ def dequantize(q, qp: QParams, *, name: str = "q") -> np.ndarray:
     array([-1.5,  0. ,  6. ], dtype=float32)
     """
     q = np.asarray(q).astype(np.int64)
-    scale, zero = _along(qp, q.shape, name)
+    scale, zero = broadcast(qp, q.shape, name)
     return (q - zero).astype(np.float32) * scale
 
 
-def fake_quantize(x, qp: QParams, *, name: str = "x") -> np.ndarray:
-    """The nearest numbers that the codes can say: dequantize(quantize(x)), float32.
+def fake_quantize(x: ArrayLike, qp: QParams, *, name: str = "x") -> np.ndarray:
+    """The nearest numbers that the codes can say: dequantize(quantize(x)), float32, in x's shape.
+
+    Raises ValueError as `quantize` does. Source: Jacob et al. 2018, section 3.
 
     >>> fake_quantize([0.2, 0.3, 99.0], QParams(0.5, 0, "uint8"))
     array([ 0. ,  0.5, 99. ], dtype=float32)
@@ -155,7 +180,7 @@ def fake_quantize(x, qp: QParams, *, name: str = "x") -> np.ndarray:
     return dequantize(quantize(x, qp, name=name), qp, name=name)
 
 
-def quantize_multiplier(real):
+def quantize_multiplier(real: ArrayLike) -> tuple[int, int] | tuple[np.ndarray, np.ndarray]:
     """A positive real factor as integers: real ≈ mantissa · 2⁻³¹ · 2^shift, mantissa in [2³⁰, 2³¹).
 
     The relative error is at most 2⁻³¹. Scalars or arrays. Raises ValueError unless 2⁻³¹ ≤ real < 2³⁰.
@@ -170,20 +195,24 @@ def quantize_multiplier(real):
     fraction, shift = np.frexp(real)
     mantissa = np.rint(fraction * 2.0**31).astype(np.int64)
     carried = mantissa == 2**31
-    mantissa, shift = np.where(carried, 2**30, mantissa), (shift + carried).astype(np.int64)
+    mantissa = np.where(carried, 2**30, mantissa)
+    shift = (shift + carried).astype(np.int64)
     return (mantissa, shift) if real.ndim else (int(mantissa), int(shift))
 
 
-def requantize(acc, multiplier, shift, zero_point, dtype: str) -> np.ndarray:
+def requantize(
+    acc: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, zero_point: ArrayLike, dtype: str
+) -> np.ndarray:
     """Codes of int32 accumulators: clamp(round(acc · multiplier · 2^(shift − 31)) + Z), integers only.
 
     One rounding, half up (towards +∞), as TensorFlow Lite's single-rounding mode. `multiplier`, `shift` and
-    `zero_point` broadcast against `acc`. Source: Jacob et al. 2018, equation 7.
+    `zero_point` broadcast against `acc`. Raises ValueError for an unknown dtype. Source: Jacob et al. 2018, equation 7.
 
     >>> requantize([10, -10, 400], *quantize_multiplier(0.75), zero_point=0, dtype="int8")
     array([  8,  -7, 127], dtype=int8)
     """
-    product = np.asarray(acc, np.int64) * multiplier  # below 2⁶², so half a step more still fits
+    product = np.asarray(acc, np.int64) * np.asarray(multiplier, np.int64)  # below 2⁶², so half a step more still fits
     places = 31 - np.asarray(shift, np.int64)
-    rounded = (product + (np.int64(1) << (places - 1))) >> places
-    return np.clip(rounded + zero_point, *qrange(dtype)).astype(_STORED.get(dtype, dtype))
+    half = np.int64(1) << (places - 1)
+    rounded = (product + half) >> places  # ⌊product·2^−places + ½⌋
+    return _codes(rounded + np.asarray(zero_point, np.int64), dtype)

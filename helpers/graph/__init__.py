@@ -1,12 +1,16 @@
 """An ONNX model as one object: its nodes and tensors, its files, its scales, its cost."""
 
-from helpers.graph.files import read_model, refuse_overwrite, save_json, save_model, sha256
-from helpers.graph.model import Model, constants, float_model, float_name
+from helpers.graph.files import StrPath, read_model, refuse_overwrite, save_json, save_model, sha256, written_whole
+from helpers.graph.model import QDQ, Feed, Model, ModelLike, constants, float_model, float_name
 from helpers.graph.qparams import Group, fused_groups, list_qparams, shared_scale
 
 __all__ = [
+    "QDQ",
+    "Feed",
     "Group",
     "Model",
+    "ModelLike",
+    "StrPath",
     "constants",
     "float_model",
     "float_name",
@@ -18,4 +22,5 @@ __all__ = [
     "save_model",
     "sha256",
     "shared_scale",
+    "written_whole",
 ]

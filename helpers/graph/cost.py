@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import NamedTuple
 
-import onnx
-
-from helpers.graph.files import read_model
+from helpers.assets import places
+from helpers.graph.model import Model, ModelLike
 
 
 class Layer(NamedTuple):
-    """One operator: multiply-accumulates, and how many values it reads, writes and holds as weights."""
+    """One operator: its multiply-accumulates, and how many values it reads, writes and holds as weights."""
 
     name: str
     op: str
@@ -23,30 +21,29 @@ class Layer(NamedTuple):
     weights: int
 
 
-def layers(path) -> list[Layer]:
+def layers(model: ModelLike) -> list[Layer]:
     """Every operator of a float model in its order; SiLU's Sigmoid and Mul count as one with the Conv before them.
 
     A Conv has C_out·H·W·(C_in/groups)·k² MACs. Operators that only rename codes (Reshape, Split, Slice) move nothing.
+    Raises as `Model.of` does.
 
     >>> from helpers import assets
     >>> round(sum(layer.macs for layer in layers(assets.model())) / 1e9, 2)
     0.35
     """
-    model = onnx.shape_inference.infer_shapes(read_model(path))
-    stored = {t.name: math.prod(t.dims) for t in model.graph.initializer}
-    sizes = {
-        v.name: math.prod(d.dim_value for d in v.type.tensor_type.shape.dim)
-        for v in (*model.graph.input, *model.graph.value_info, *model.graph.output)
-    }
-    kernels = {t.name: list(t.dims) for t in model.graph.initializer}
+    graph = Model.of(model)
+    stored = {t.name for t in graph.proto.graph.initializer}
+    sizes = {tensor: math.prod(shape) for tensor, shape in graph.shapes.items()}
     found = []
-    for node in model.graph.node:
+    for node in graph.nodes:
         if node.op_type not in ("Conv", "Add", "Concat", "MaxPool", "Resize"):
             continue
-        weights = sum(stored.get(t, 0) for t in node.input[1:]) if node.op_type == "Conv" else 0
         reads = sum(sizes.get(t, 0) for t in node.input if t not in stored)
         writes = sizes.get(node.output[0], 0)
-        macs = writes * math.prod(kernels[node.input[1]][1:]) if node.op_type == "Conv" else 0
+        macs = weights = 0
+        if node.op_type == "Conv":
+            macs = writes * math.prod(graph.shapes[node.input[1]][1:])
+            weights = sum(sizes[t] for t in node.input[1:] if t in stored)
         found.append(Layer(node.name, node.op_type, macs, reads, writes, weights))
     return found
 
@@ -57,13 +54,16 @@ def yolov8n() -> list[Layer]:
     >>> round(sum(layer.macs for layer in yolov8n()) / 1e9, 2)
     4.37
     """
-    path = Path(__file__).parents[2] / "data" / "yolov8n_layers.json"
-    return [Layer(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    text = (places.DATA / "yolov8n_layers.json").read_text(encoding="utf-8")
+    return [Layer(*row) for row in json.loads(text)]
 
 
-def seconds(layer: Layer, macs_per_second: float, bytes_per_second: float, activation=1, weight=1) -> float:
-    """The roofline's least time of a layer: max(MACs / peak, bytes / bandwidth); both widths in bytes.
+def seconds(
+    layer: Layer, macs_per_second: float, bytes_per_second: float, activation: float = 1, weight: float = 1
+) -> float:
+    """The roofline's least time of a layer: max(MACs / peak, bytes / bandwidth).
 
+    `activation` and `weight` are widths in bytes. Raises ZeroDivisionError for a peak or a bandwidth of 0.
     Source: Williams, Waterman, Patterson, "Roofline", CACM 2009.
 
     >>> seconds(Layer("", "Conv", 2000, 10, 10, 0), macs_per_second=1000, bytes_per_second=40)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 
+StrPath = str | os.PathLike[str]
 
-def read_model(path) -> onnx.ModelProto:
-    """Read an ONNX file whose inputs are all static; raises FileNotFoundError or ValueError otherwise.
 
-    External data is read from the model's own folder alone.
+def read_model(path: StrPath) -> onnx.ModelProto:
+    """Read an ONNX file whose inputs are all static.
+
+    External data is read from the model's own folder alone. Raises FileNotFoundError where no file is, ValueError for
+    what is no ONNX model, for weights that cannot be read and for an input of dynamic shape.
 
     >>> from helpers import assets
     >>> read_model(assets.model()).graph.input[0].name
@@ -45,38 +51,53 @@ def read_model(path) -> onnx.ModelProto:
     return model
 
 
-def save_model(model: onnx.ModelProto, path) -> Path:
-    """Check `model` and write it to `path` in one step, so that no half-written file is ever found there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        onnx.checker.check_model(model)
-        onnx.save(model, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+@contextlib.contextmanager
+def written_whole(path: StrPath) -> Iterator[Path]:
+    """A path beside `path` to write to; it becomes `path` at the end of the `with`, and is gone where that fails.
 
+    So no half-written file is ever found at `path`. Its folder is made.
 
-def save_json(record: dict, path) -> Path:
-    """Write `record` to `path` as JSON in one step.
-
-    >>> save_json({"a": 1}, getfixture("tmp_path") / "a.json").read_text()
-    '{\\n "a": 1\\n}'
+    >>> path = getfixture("tmp_path") / "a.txt"
+    >>> with written_whole(path) as part:
+    ...     _ = part.write_text("all of it")
+    >>> path.read_text(), part.exists()
+    ('all of it', False)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return path
 
 
-def refuse_overwrite(written, read) -> None:
+def save_model(model: onnx.ModelProto, path: StrPath) -> Path:
+    """Check `model` and write it to `path`, whole or not at all; raises onnx.checker.ValidationError for a bad graph.
+
+    >>> from helpers import assets
+    >>> save_model(read_model(assets.model()), getfixture("tmp_path") / "copy.onnx").name
+    'copy.onnx'
+    """
+    with written_whole(path) as part:
+        onnx.checker.check_model(model)
+        onnx.save(model, part)
+    return Path(path)
+
+
+def save_json(record: dict[str, Any], path: StrPath) -> Path:
+    """Write `record` to `path` as JSON, whole or not at all; raises TypeError for what JSON does not know.
+
+    >>> save_json({"a": 1}, getfixture("tmp_path") / "a.json").read_text()
+    '{\\n "a": 1\\n}'
+    """
+    with written_whole(path) as part:
+        part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return Path(path)
+
+
+def refuse_overwrite(written: Iterable[StrPath], read: Iterable[StrPath]) -> None:
     """Raise ValueError where a path to be written is a file that is read, also through a link or another spelling.
 
     >>> path = save_json({"a": 1}, getfixture("tmp_path") / "a.json")
@@ -84,14 +105,19 @@ def refuse_overwrite(written, read) -> None:
     Traceback (most recent call last):
     ValueError: ...a.json: is read here and would be written over; choose another place for what is written.
     """
+    sources = [Path(path) for path in read if Path(path).exists()]
     for out in (Path(path) for path in written if Path(path).exists()):
-        if any(out.samefile(source) for source in map(Path, read) if source.exists()):
+        if any(out.samefile(source) for source in sources):
             raise ValueError(
                 f"{out}: is read here and would be written over; choose another place for what is written."
             )
 
 
-def sha256(path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+def sha256(path: StrPath) -> str:
+    """SHA-256 of a file, in hexadecimal; raises FileNotFoundError where no file is.
+
+    >>> sha256(save_json({}, getfixture("tmp_path") / "a.json"))[:8]
+    '44136fa3'
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import onnx
 from onnx import numpy_helper
 
 from helpers.affine import QParams
-from helpers.graph.files import read_model, save_model
+from helpers.graph.files import StrPath, read_model, save_model
 
+Feed = Mapping[str, np.ndarray]  # one input of a model: {input name: array}
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -27,8 +29,8 @@ def float_name(tensor: str) -> str:
 class Model:
     """A model's proto and what everybody asks of it: who makes a tensor, who reads it, what is stored, which shapes.
 
-    Each map is that of the proto when it was first asked for; whoever edits the proto goes on with `copy()`, which
-    forgets them. `path` is where it was read, None if it was made in memory. `Model.of` takes a path too, and raises
+    Each map is made when it is first asked for, and kept: to edit a proto, take `copy()` first, which has no maps yet.
+    `path` is where it was read, None if it was made in memory. `Model.of` takes a path too, and raises
     FileNotFoundError or ValueError as `read_model` does.
 
     >>> from onnx.parser import parse_model
@@ -38,15 +40,18 @@ class Model:
     ('Relu', ['Relu'], (2,))
     """
 
-    def __init__(self, proto: onnx.ModelProto, path: str | Path | None = None):
-        self.proto, self.path = proto, None if path is None else Path(path)
+    def __init__(self, proto: onnx.ModelProto, path: StrPath | None = None):
+        self.proto = proto
+        self.path = None if path is None else Path(path)
 
     @classmethod
-    def of(cls, model: Model | onnx.ModelProto | str | Path) -> Model:
+    def of(cls, model: ModelLike) -> Model:
         """`model` itself, or the one around a proto, or the one that a path holds."""
         if isinstance(model, Model):
             return model
-        return cls(model) if isinstance(model, onnx.ModelProto) else cls(read_model(model), model)
+        if isinstance(model, onnx.ModelProto):
+            return cls(model)
+        return cls(read_model(model), model)
 
     def __str__(self) -> str:
         """What a message calls it."""
@@ -122,23 +127,24 @@ class Model:
     @cached_property
     def qparams(self) -> dict[str, QParams]:
         """{tensor of the float graph: QParams} of activations, weights and biases, as the graph stores them."""
-        dtypes = {t.name: onnx.TensorProto.DataType.Name(t.data_type).lower() for t in self.proto.graph.initializer}
         found = {}
         for node in self.proto.graph.node:
             reads_stored = node.op_type == "DequantizeLinear" and node.input[0] in self.constants
-            if node.op_type != "QuantizeLinear" and not reads_stored:
-                continue
-            scale = self.constants[node.input[1]]
-            has_zero = len(node.input) > 2
-            zero = self.constants[node.input[2]] if has_zero else np.zeros(scale.shape, np.int64)
-            if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
-                scale, zero = scale.reshape(()), zero.reshape(())
-            axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
-            dtype = dtypes.get(node.input[2], "int32") if has_zero else "uint8"
-            found[float_name(node.input[0])] = QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
+            if node.op_type == "QuantizeLinear" or reads_stored:
+                found[float_name(node.input[0])] = self.qparams_of(node)
         return found
 
-    def with_outputs(self, tensors) -> Model:
+    def qparams_of(self, node: onnx.NodeProto) -> QParams:
+        """The scale and zero point that a Q or DQ node stores; without a zero point ONNX takes Z = 0 and uint8."""
+        scale = self.constants[node.input[1]]
+        zero = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(scale.shape, np.uint8)
+        dtype = zero.dtype.name
+        if scale.size == 1:  # some per-tensor biases store their scale as a vector of one
+            scale, zero = scale.reshape(()), zero.reshape(())
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1) if scale.ndim else None
+        return QParams(scale[()], zero.astype(np.int64)[()], dtype, axis)
+
+    def with_outputs(self, tensors: Iterable[str]) -> Model:
         """The same graph with `tensors` (names) as its only outputs: how every inner tensor is looked at."""
         other = self.copy()
         del other.proto.graph.output[:]
@@ -157,24 +163,37 @@ class Model:
         return other
 
     def copy(self) -> Model:
-        """A model of its own proto, free to be edited; `path` stays for messages."""
+        """The same graph in a proto of its own, free to be edited; `path` stays, for messages."""
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         return Model(proto, self.path)
 
-    def save(self, path) -> Path:
-        """Check and write it to `path`, whole or not at all; returns the path."""
+    def save(self, path: StrPath) -> Path:
+        """Check it and write it to `path`, whole or not at all; raises as `save_model` does."""
         return save_model(self.proto, path)
 
 
-def float_model(model) -> Model:
-    """`Model.of` for one that is not quantized yet; raises ValueError where it is."""
-    model = Model.of(model)
-    if model.is_quantized:
-        raise ValueError(f"{model}: already quantized (it has QDQ nodes); give the FP32 model that it was made from.")
-    return model
+ModelLike = Model | onnx.ModelProto | StrPath  # whatever `Model.of` takes
 
 
-def constants(model) -> dict[str, np.ndarray]:
-    """Every stored tensor of a graph by name, `Model.constants`; `model` is a path, a ModelProto or a `Model`."""
+def float_model(model: ModelLike) -> Model:
+    """`Model.of` for one that is not quantized yet; raises ValueError where it is.
+
+    >>> from helpers import assets
+    >>> float_model(assets.model()).is_quantized
+    False
+    """
+    found = Model.of(model)
+    if found.is_quantized:
+        raise ValueError(f"{found}: already quantized (it has QDQ nodes); give the FP32 model that it was made from.")
+    return found
+
+
+def constants(model: ModelLike) -> dict[str, np.ndarray]:
+    """{name: array} of every stored tensor: `Model.constants`; raises as `Model.of` does.
+
+    >>> from helpers import assets
+    >>> constants(assets.model())["model.0.conv.weight"].shape
+    (8, 3, 3, 3)
+    """
     return Model.of(model).constants

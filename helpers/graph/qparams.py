@@ -6,13 +6,14 @@ from collections import Counter
 from typing import NamedTuple
 
 from helpers.affine import QParams
-from helpers.graph.model import QDQ, Model, float_name
+from helpers.graph.model import QDQ, Model, ModelLike, float_name
 
 
-def list_qparams(model) -> dict[str, QParams]:
-    """The contract in numbers: {tensor of the float graph: QParams} for activations, weights and biases.
+def list_qparams(model: ModelLike) -> dict[str, QParams]:
+    """Every scale of a QDQ graph: {tensor of the float graph: QParams} for activations, weights and biases.
 
-    `model` is a path, a ModelProto or a `Model`. The scale is a float, or an array along `axis`, as stored.
+    The scale is a float, or an array along `axis`, as stored. Raises FileNotFoundError or ValueError as `Model.of`
+    does. Source: ONNX QuantizeLinear and DequantizeLinear.
 
     >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
     >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
@@ -24,7 +25,7 @@ def list_qparams(model) -> dict[str, QParams]:
 
 
 class Group(NamedTuple):
-    """What a compiler may compute as one integer kernel: its op, nodes, and the float graph's tensors around it."""
+    """What a compiler may compute as one integer kernel: its op, its nodes' names, the float graph's tensors around."""
 
     op: str
     nodes: tuple[str, ...]
@@ -32,12 +33,12 @@ class Group(NamedTuple):
     output: str
 
 
-def fused_groups(model) -> list[Group]:
+def fused_groups(model: ModelLike) -> list[Group]:
     """Units of a QDQ graph in its order: an operator with the DQ before and the Q behind it; SiLU as one unit.
 
     x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries, unless something
     else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 08 measures.
-    `model` is a path, a ModelProto or a `Model`. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
+    Raises as `Model.of` does. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
 
     >>> import onnx.parser
     >>> text = '''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
@@ -45,28 +46,28 @@ def fused_groups(model) -> list[Group]:
     >>> [(g.op, g.inputs, g.output) for g in fused_groups(onnx.parser.parse_model(text))]
     [('SiLU', ('x',), 'y')]
     """
-    model = Model.of(model)
-    source, groups = model.float_names, []
-    for node in model.nodes:
+    graph = Model.of(model)
+    source, groups = graph.float_names, []
+    for node in graph.nodes:
         if node.op_type not in (*QDQ, "Constant"):
             inputs = tuple(source.get(t, t) for t in node.input if t)
             groups.append(Group(node.op_type, (node.name,), inputs, float_name(node.output[0])))
-    read = Counter([t for g in groups for t in g.inputs] + [source.get(o, o) for o in model.outputs])
-    sigmoids = {g.output: g for g in groups if g.op == "Sigmoid" and read[g.output] == 1}
+    reads = Counter([t for group in groups for t in group.inputs] + [source.get(o, o) for o in graph.outputs])
+    gates = {group.output: group for group in groups if group.op == "Sigmoid" and reads[group.output] == 1}
     merged, gone = [], set()
-    for g in groups:
-        gate = next((sigmoids[t] for t in g.inputs if t in sigmoids), None) if g.op == "Mul" else None
-        if gate and set(g.inputs) == {gate.output, gate.inputs[0]}:
+    for group in groups:
+        gate = next((gates[t] for t in group.inputs if t in gates), None)
+        if group.op == "Mul" and gate and set(group.inputs) == {gate.output, gate.inputs[0]}:
             gone.add(gate)
-            g = Group("SiLU", gate.nodes + g.nodes, gate.inputs, g.output)
-        merged.append(g)
-    return [g for g in merged if g not in gone]
+            group = Group("SiLU", gate.nodes + group.nodes, gate.inputs, group.output)
+        merged.append(group)
+    return [group for group in merged if group not in gone]
 
 
-def shared_scale(model) -> list[tuple[str, ...]]:
+def shared_scale(model: ModelLike) -> list[tuple[str, ...]]:
     """Activations of a QDQ graph in its order, those that store one scale together (a MaxPool's input and output).
 
-    `model` is a path, a ModelProto or a `Model`.
+    Raises as `Model.of` does.
 
     >>> from onnx.parser import parse_model
     >>> net = parse_model('''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
@@ -74,8 +75,12 @@ def shared_scale(model) -> list[tuple[str, ...]]:
     >>> shared_scale(net)
     [('x',)]
     """
-    model, groups = Model.of(model), {}
-    for node in model.nodes:
+    graph = Model.of(model)
+    groups: dict[str, list[str]] = {}  # {name of the stored scale: tensors}
+    for node in graph.nodes:
         if node.op_type == "QuantizeLinear":
-            groups.setdefault(node.input[1], {})[model.float_names[node.output[0]]] = None
-    return [tuple(group) for group in groups.values()]
+            tensors = groups.setdefault(node.input[1], [])
+            tensor = graph.float_names[node.output[0]]
+            if tensor not in tensors:
+                tensors.append(tensor)
+    return [tuple(tensors) for tensors in groups.values()]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.affine import QParams, dequantize, quantize
 
 
-def fixed_point(real, bits: int):
-    """A positive real as whole numbers: real ≈ m·2^(e − bits), m in [2^(bits−1), 2^bits), halves up.
+def fixed_point(real: ArrayLike, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """A positive real as whole numbers (m, e): real ≈ m·2^(e − bits), m in [2^(bits−1), 2^bits), halves up.
+
+    Numbers or arrays of any shape.
 
     >>> [int(v) for v in fixed_point(0.75, 12)]
     [3072, 0]
@@ -16,10 +21,10 @@ def fixed_point(real, bits: int):
     fraction, exponent = np.frexp(np.asarray(real, np.float64))
     m = np.floor(fraction * 2**bits + 0.5).astype(np.int64)
     carried = m == 2**bits
-    return np.where(carried, m >> 1, m), exponent + carried
+    return np.where(carried, 2 ** (bits - 1), m), exponent + carried
 
 
-def quantize_input(x, qp: QParams, *, name: str = "x") -> np.ndarray:
+def quantize_input(x: ArrayLike, qp: QParams, *, name: str = "x") -> np.ndarray:
     """Codes of a float graph input, as the HTP makes them: q = clamp(round(float16(x·r)) + Z), r = float32(1/S).
 
     The product is rounded once, to float16, not through float32; then halves away from 0. ONNX (`affine.quantize`)
@@ -36,6 +41,12 @@ def quantize_input(x, qp: QParams, *, name: str = "x") -> np.ndarray:
     return np.clip(steps + np.float32(qp.zero_point), 0, 255).astype(np.uint8)
 
 
+def _shifted(x: np.ndarray, places: int) -> np.ndarray:
+    """⌊x·2^−places + ½⌋ of whole numbers."""
+    half = (1 << places) >> 1  # 0 where nothing is cut
+    return (x + half) >> places
+
+
 def rescale_lut(source: QParams, target: QParams, first: bool = False) -> np.ndarray:
     """The table that takes every code of one scale to another: a 15-bit multiplier, halves up.
 
@@ -45,18 +56,25 @@ def rescale_lut(source: QParams, target: QParams, first: bool = False) -> np.nda
     >>> rescale_lut(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
     array([0, 1, 1, 2, 2], dtype=uint8)
     """
-    m, e = fixed_point(source.scale / target.scale, 15)
-    shift, product = int(15 - e), (np.arange(256) - source.zero_point) * m
-    bits = min(6, 7 - int(e)) if first else 7 if e < 0 else shift
-    if bits < shift:
-        product = (product + (1 << shift - bits >> 1)) >> shift - bits
-    steps = (product + (1 << bits >> 1)) >> bits
-    return np.clip(steps + target.zero_point, 0, 255).astype(np.uint8)
+    m, exponent = fixed_point(source.scale / target.scale, 15)
+    e = int(exponent)
+    product, shift = (np.arange(256) - source.zero_point) * m, 15 - e  # product·2^−shift = (q − Z)·r
+    kept = shift  # fractional bits that the last rounding takes away
+    if first:
+        kept = min(6, 7 - e)
+    elif e < 0:
+        kept = 7
+    if kept < shift:
+        product = _shifted(product, shift - kept)
+    return np.clip(_shifted(product, kept) + target.zero_point, 0, 255).astype(np.uint8)
 
 
-def function_lut(function, source: QParams, target: QParams) -> np.ndarray:
+def function_lut(function: Callable[[np.ndarray], np.ndarray], source: QParams, target: QParams) -> np.ndarray:
     """A function of one code as 256 codes: q' = clamp(round(f(x)/S' + Z')) in float32, half to even, Z' inside.
 
+    `function` is called with 256 real numbers, float64.
+
+    >>> from helpers.graph.activations import sigmoid
     >>> function_lut(sigmoid, QParams(0.5, 0, "uint8"), QParams(1 / 255, 0, "uint8"))[:3]
     array([127, 159, 186], dtype=uint8)
     """
@@ -64,15 +82,15 @@ def function_lut(function, source: QParams, target: QParams) -> np.ndarray:
     return np.clip(np.rint(y / np.float32(target.scale) + np.float32(target.zero_point)), 0, 255).astype(np.uint8)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def stored_bias(bias, scale, unit, per_channel: bool = True) -> np.ndarray:
+def stored_bias(bias: np.ndarray, scale: np.float32, unit: np.float32, per_channel: bool = True) -> np.ndarray:
     """The bias that the accumulators receive: b·S_b/(S_x·S_w) in float32, cut towards 0, which at times loses a unit.
 
     Beside weights of one scale per channel, S_b and S_w are the largest ones, and b·S_b is first kept in 28-bit
     fractions of its largest. Computed exactly, all this would change nothing.
+    `bias` are int32 codes, `scale` is S_b, `unit` S_x·S_w. int64.
+
+    >>> stored_bias(np.array([7, -3]), np.float32(0.5), np.float32(0.5))
+    array([ 7, -3])
     """
     real = bias.astype(np.float32) * scale
     if per_channel and real.any():
@@ -81,7 +99,7 @@ def stored_bias(bias, scale, unit, per_channel: bool = True) -> np.ndarray:
     return np.trunc(real / unit).astype(np.int64)
 
 
-def htp_requantize(acc, m, e, zero_point: int) -> np.ndarray:
+def htp_requantize(acc: np.ndarray, m: np.ndarray, e: np.ndarray, zero_point: int) -> np.ndarray:
     """Codes of int32 accumulators times M = m·2^(e − 12), as Hexagon's matrix unit rounds: `acc` is overwritten.
 
     First acc loses its lowest bits, so many that M·2^s is in [1/16, 1/8); what is lost counts as one half:
@@ -90,6 +108,7 @@ def htp_requantize(acc, m, e, zero_point: int) -> np.ndarray:
     >>> htp_requantize(np.array([100, 107, 108, 1 << 20], np.int32), *fixed_point(0.0625, 12), 0)
     array([  6,   7,   7, 255], dtype=uint8)
     """
+    # With s = −3 − e, M·2ˢ = m·2⁻¹⁵, so that (t + ½)·M·2ˢ + ½ = (t·2m + m + 2¹⁵)·2⁻¹⁶.
     if np.any(e > -3):
         np.clip(acc, -(1 << 16), 1 << 16, out=acc)  # saturated in any case, and the shift cannot overflow
         acc <<= np.maximum(e + 3, 0)

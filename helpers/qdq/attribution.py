@@ -135,7 +135,7 @@ def _on_floats(fp32: Model, qdq: Model, pairs, isolated, only):
 
 def _on_simulator(fp32: Model, model: Simulator, pairs, isolated):
     """As `_on_floats`, with the simulator's arithmetic on the quantized side."""
-    wanted = [t for t in pairs if any(t in outputs for _, _, outputs in model._steps)]
+    wanted = [t for t in pairs if any(t in outputs for _, _, outputs in model.steps)]
     left = targets.load(fp32.with_outputs(wanted))
 
     def both(feed):
@@ -154,8 +154,8 @@ def each_alone(model: Simulator, values: dict[str, np.ndarray]) -> dict[str, np.
             given[t] = x if x.dtype == np.uint8 else quantize(x, model.qparams[t], name=t)
     made = {}
     with one_thread():
-        for kernel, taken, outputs in model._steps:
-            known = [given.get(t, model._stored.get(t, made.get(t))) for t in taken]
+        for kernel, taken, outputs in model.steps:
+            known = [given.get(t, model.stored.get(t, made.get(t))) for t in taken]
             out = kernel(*known)
             made.update(zip(outputs, out if isinstance(out, list) else [out], strict=True))
     return made

@@ -28,7 +28,7 @@ def rounding_gap(qdq, feeds) -> dict[str, tuple[float, float]]:
     """
     graph = Model.of(qdq).copy()
     model, source = Simulator(Model.of(qdq)), graph.float_names
-    steps = {t for _, _, outputs in model._steps for t in outputs if t in graph.qparams}
+    steps = {t for _, _, outputs in model.steps for t in outputs if t in graph.qparams}
     made, given = {}, {}
     for node in graph.nodes:
         tensor = source.get(node.output[0])

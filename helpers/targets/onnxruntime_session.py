@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import onnxruntime as ort
 
 from helpers.graph import Model
+
+ARRAY_TYPES = {  # what a session calls the type of an input or output, and the array that holds it
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(uint16)": np.dtype(np.uint16),
+}
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:
@@ -17,7 +28,7 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     return options
 
 
-def open_session(model, options: ort.SessionOptions, **keywords) -> ort.InferenceSession:
+def open_session(model: Model | Path, options: ort.SessionOptions, **keywords: Any) -> ort.InferenceSession:
     """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason."""
     source = model.proto.SerializeToString() if isinstance(model, Model) else str(model)
     try:

@@ -1,0 +1,80 @@
+"""What the maker of a kernel is given, how it enters the registry, and how it refuses what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from helpers.affine import QParams
+
+Compute = Callable[..., np.ndarray | list[np.ndarray]]  # codes of the inputs → codes of the output, or of each
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the float graph, and the scales around it.
+
+    `name` is what messages call it, `attr` its node's attributes. `stored` has an array for each constant input of the
+    node and None for others. `inputs` and `outputs` are QParams; of each input `shapes` is the shape if it is
+    constant, else None, `kinds` the operator that makes it, None if none does, and `edge` whether a graph input
+    comes through it unchanged.
+    """
+
+    kind: str
+    name: str
+    attr: dict[str, Any]
+    stored: list[np.ndarray | None]
+    shapes: list[tuple[int, ...] | None]
+    inputs: list[QParams]
+    outputs: list[QParams]
+    kinds: list[str | None]
+    edge: list[bool]
+
+
+Maker = Callable[[Operator], Compute]
+KERNELS: dict[str, Maker] = {}  # {operator: its maker}; "SiLU" is x·σ(x), Sigmoid and Mul together
+# What is known of an operator beyond its kernel; each set holds operators' names.
+FUSES_INTO_CONCAT: set[str] = set()  # computes straight at the scale of a Concat behind it
+COMPUTES: set[str] = set()  # a Split or Slice behind it may have a scale of its own
+MOVES: set[str] = set()  # gives the codes of its input unchanged
+PASSES: set[str] = set()  # moves codes, and lets what makes them compute at the scale of a Concat
+
+
+def kernel(kind: str, *known: set[str]) -> Callable[[Maker], Maker]:
+    """Enter the decorated maker in KERNELS as that of operator `kind`, and the operator in the sets `known`."""
+
+    def enter(maker: Maker) -> Maker:
+        KERNELS[kind] = maker
+        for operators in known:
+            operators.add(kind)
+        return maker
+
+    return enter
+
+
+def refuse(op: Operator, what: str) -> NoReturn:
+    """Raise ValueError: this node, what is not known of it on the HTP, and the ways out."""
+    raise ValueError(f"{op.name}: {what}; use target 'cpu' or 'htp', or change that node.")
+
+
+def stored(op: Operator, index: int, what: str) -> np.ndarray:
+    """A constant input of the node; raises ValueError where the graph computes it."""
+    value = op.stored[index]
+    if value is None:
+        refuse(op, f"its {what} are not constants of the graph, which is not known here")
+    return value
+
+
+def window(op: Operator, size: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Strides (y, x) and pads (top, left, bottom, right) of a window; raises ValueError unless it has two dimensions,
+    and for SAME_*."""
+    if len(size) != 2:
+        refuse(op, f"a window of {len(size)} dimension(s) is not known here, only one of 2")
+    auto = op.attr.get("auto_pad", b"NOTSET")
+    if auto not in (b"NOTSET", b"VALID"):
+        refuse(op, f"auto_pad {auto.decode()} is not done here, write its numbers as pads")
+    pads = op.attr.get("pads", (0, 0, 0, 0)) if auto == b"NOTSET" else (0, 0, 0, 0)
+    return op.attr.get("strides", (1, 1)), pads

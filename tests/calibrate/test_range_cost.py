@@ -1,0 +1,31 @@
+"""What a range is expected to cost against the error of the values themselves."""
+
+import numpy as np
+import pytest
+from samples import histogram, samples
+
+from helpers.affine import choose_qparams
+from helpers.calibrate import (
+    expected_error,
+)
+from helpers.error import split_error
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int4", "uint16"])
+@pytest.mark.parametrize("kind", ["conv", "relu", "silu"])
+def test_expected_error_is_the_error_of_the_values(kind, dtype):
+    x = samples(kind)
+    h = histogram(x)
+    for part in (1, 0.8, 0.3):
+        qp = choose_qparams(h.min * part, h.max * part, dtype)
+        clipping, rounding = split_error(x, qp)
+        width = h.edges[1] - h.edges[0]
+        # relu's exact zeros are without error, but their bin counts as spread over its width
+        assert expected_error(h, qp)[0] == pytest.approx(clipping, rel=0.03, abs=width**2 / 1e3)
+        assert expected_error(h, qp)[1] == pytest.approx(rounding, rel=0.03, abs=width**2 / 5)
+
+
+def test_expected_error_knows_where_the_values_end():
+    h = histogram(np.append(np.linspace(0, 6, 1000), np.full(1000, 6.0)))  # 6 opens its bin, which reaches to 6 + w
+    clipping, _ = expected_error(h, choose_qparams(0, 6))
+    assert clipping < 1e-9
