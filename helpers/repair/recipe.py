@@ -38,10 +38,10 @@ class _Tried:
 
 def _try_ranges(tried: _Tried, fp32, histograms) -> None:
     """Note MinMax, MSE and, of `functional_ranges` with several weights on clipping, the best one."""
-    for method in (calibrate.minmax, calibrate.mse):
+    for method in ("minmax", "mse"):
         ranges = calibrate.ranges(histograms, method)
         path = qdq.quantize_model(fp32, tried.file(), ranges)
-        tried.note(f"{method.__name__} ranges", path, tried.measure(path), ranges)
+        tried.note(f"{method} ranges", path, tried.measure(path), ranges)
     found = []
     for clipping in (1.0, 2.0, 4.0, 8.0, 16.0):  # how much clipping adds up differs between networks
         ranges = functional_ranges(fp32, histograms, clipping)
