@@ -122,6 +122,8 @@ class Parts:
         if self.sessions[i] is None:
             with tempfile.TemporaryDirectory() as work:  # from a file: one copy of the weights less than from memory
                 self.sessions[i] = targets.load(self._write(i, given, Path(work)), arena=False, **self.options)
+            if all(session or not gives for session, gives in zip(self.sessions, self.gives, strict=True)):
+                self.model = None  # the sessions have its weights
         return self.sessions[i]
 
     def _write(self, i: int, given: Mapping[str, np.ndarray], folder: Path) -> Path:
