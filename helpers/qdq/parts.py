@@ -106,6 +106,8 @@ class Parts:
         }  # part that needs it last
         self.gives = [[t for t in part if t in groups[i] or self.last.get(t, i) > i] for i, part in enumerate(made)]
 
+        self.final = max((i for i, gives in enumerate(self.gives) if gives), default=None)  # the last to be opened
+
     def __call__(self, feed: dict) -> Iterator[dict[str, np.ndarray]]:
         held = dict(feed)
         for i, group in enumerate(self.groups):
@@ -121,9 +123,10 @@ class Parts:
         """Part i's session, opened at the first feed: only then are the types of what it takes known."""
         if self.sessions[i] is None:
             with tempfile.TemporaryDirectory() as work:  # from a file: one copy of the weights less than from memory
-                self.sessions[i] = targets.load(self._write(i, given, Path(work)), arena=False, **self.options)
-            if all(session or not gives for session, gives in zip(self.sessions, self.gives, strict=True)):
-                self.model = None  # the sessions have its weights
+                path = self._write(i, given, Path(work))
+                if i == self.final:
+                    self.model = None  # let go before the session makes its own copy of the weights
+                self.sessions[i] = targets.load(path, arena=False, **self.options)
         return self.sessions[i]
 
     def _write(self, i: int, given: Mapping[str, np.ndarray], folder: Path) -> Path:

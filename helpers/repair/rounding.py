@@ -170,19 +170,29 @@ def rewrite(fp32, qdq, feeds, out, choose: Choose) -> Path:
     The bias takes what the new codes lose on the mean input: b + (w − ŵ)·E[x]. Scales stay as they are.
     """
     real, model = float_model(fp32), read_model(qdq)
-    floats, stored = _stored(real), _stored(Model(model))
+    stored = _stored(Model(model))
     source = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    biases = {n.input[1]: n.input[2] for n in real.nodes if n.op_type == "Conv" and len(n.input) > 2}
-    found = _convolutions(model, stored, source, {n.input[1] for n in real.nodes if n.op_type == "Conv"}, qdq, fp32)
+    convs = {n.input[1]: list(n.input) for n in real.nodes if n.op_type == "Conv"}
+    batches = _batches(real)
+    del real  # 100 MB for YOLOv8m: read again for each batch, and let go while its codes are searched
+    found = _convolutions(model, stored, source, convs, qdq, fp32)
     with tqdm(total=len(found), desc="round", unit="conv") as bar:
-        for names in _batches(real):
-            moments = input_moments(real, feeds, only=names)
-            for name in [name for name in names if name in found]:
+        for names in batches:
+            wanted = [name for name in names if name in found]
+            floats = _arrays(fp32, [t for name in wanted for t in convs[name][1:3]])
+            moments = input_moments(fp32, feeds, only=names)
+            for name in wanted:
                 w, b = (source[t] for t in found[name].input[1:3])
-                weight, bias = (numpy_helper.to_array(floats[t]) for t in (name, biases[name]))
+                weight, bias = (floats[t] for t in convs[name][1:3])
                 _rewrite_one(stored, w, b, weight, bias, *moments.pop(name), choose)  # popped: it is let go
                 bar.update()
     return save_model(model, out)
+
+
+def _arrays(model, names: list[str]) -> dict[str, np.ndarray]:
+    """A few of a model's stored tensors."""
+    stored = _stored(float_model(model))
+    return {name: numpy_helper.to_array(stored[name]) for name in names}
 
 
 def _convolutions(model: onnx.ModelProto, stored, source, known, qdq, fp32) -> dict[str, onnx.NodeProto]:
