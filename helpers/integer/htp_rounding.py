@@ -81,7 +81,11 @@ def function_lut(function: Callable[[np.ndarray], np.ndarray], source: QParams, 
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """σ(x) = 1/(1 + e⁻ˣ), in x's precision."""
+    """σ(x) = 1/(1 + e⁻ˣ), in x's shape and precision.
+
+    >>> sigmoid(np.array([0.0]))
+    array([0.5])
+    """
     return 1 / (1 + np.exp(-x))
 
 
