@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import warnings
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,35 +23,40 @@ from helpers.targets import context
 TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
 
 
-def doctor(args) -> None:
+PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-qnn", "jupyterlab", "ultralytics")
+QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
+
+
+def doctor(args: argparse.Namespace) -> None:
     """Say what this machine has and what it lacks, with the remedy."""
     print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     pins = assets.DATA.parent / "constraints.txt"
     tested = re.findall(r"^([\w.-]+)==([^\s;]+)", pins.read_text(encoding="utf-8"), re.M) if pins.is_file() else []
-    for name in ("numpy", "onnx", "onnxruntime", "onnxruntime-qnn", "jupyterlab", "ultralytics"):
-        try:
-            here = importlib.metadata.version(name)
-            pinned = [version for pin, version in tested if pin == name]
-            note = "" if here in pinned else f"  (tested with {' or '.join(pinned)})"
-        except importlib.metadata.PackageNotFoundError:
-            here, note = "not installed", "  (only export and training need it: extra `yolo`)" * (name == "ultralytics")
-        print(f"  {name:<16} {here}{note}")
+    for name in PACKAGES:
+        print(f"  {name:<16} {_installed(name, [version for pin, version in tested if pin == name])}")
     for name, target in targets.registry().items():
-        missing = target.unavailable()
-        print(f"  target {name:<9} {missing or target.describe()}")
-    for what, find in {
-        "model yolov8n": lambda: assets.find("yolov8n"),
-        "coco128": lambda: assets.images("coco128")[0].parent,
-    }.items():
+        print(f"  target {name:<9} {target.unavailable() or target.describe()}")
+    for what, find in (
+        ("model yolov8n", lambda: assets.find("yolov8n")),
+        ("coco128", lambda: assets.images("coco128")[0].parent),
+    ):
         try:
             found = find()
-            note = " (a checkpoint, not loaded here; `quantize` turns it into ONNX)" * (found.suffix == ".pt")
-            print(f"  {what:<16} {found}{note}")
         except FileNotFoundError as e:
             print(f"  {what:<16} {e}")
+            continue
+        note = " (a checkpoint, not loaded here; `quantize` turns it into ONNX)" if found.suffix == ".pt" else ""
+        print(f"  {what:<16} {found}{note}")
 
 
-QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
+def _installed(name: str, pinned: list[str]) -> str:
+    """The version of a package that is installed here, and the one that was tested where it is another."""
+    try:
+        here = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        needed = "  (only export and training need it: extra `yolo`)" if name == "ultralytics" else ""
+        return f"not installed{needed}"
+    return here if here in pinned else f"{here}  (tested with {' or '.join(pinned)})"
 
 
 def listed(task: tasks.Task, source: str) -> list[Path]:
@@ -63,10 +69,10 @@ def listed(task: tasks.Task, source: str) -> list[Path]:
     return found
 
 
-def pick(found: list[Path], limit: int | None, seen=frozenset()) -> list[Path]:
-    """`limit` pictures of a folder (None: all), one at random from each of `limit` equal stretches of its order.
+def pick(found: list[Path], limit: int | None, seen: Collection[str] = frozenset()) -> list[Path]:
+    """`limit` inputs of a folder (None: all), one at random from each of `limit` equal stretches of its order.
 
-    The seed is fixed, so the same folder gives the same pictures. Those whose name is in `seen` come in only where
+    The seed is fixed, so the same folder gives the same inputs. Those whose name is in `seen` come in only where
     the others are too few.
 
     >>> len(pick(assets.images("calibration"), 3)), pick([Path("b"), Path("a")], None)[0].name
@@ -81,12 +87,14 @@ def pick(found: list[Path], limit: int | None, seen=frozenset()) -> list[Path]:
     return _spread(fresh, limit)
 
 
-def _spread(found: list, count: int) -> list:
-    rng, ends = np.random.default_rng(0), np.arange(count + 1) * len(found) // count
+def _spread(found: list[Path], count: int) -> list[Path]:
+    """One at random from each of `count` equal stretches."""
+    rng = np.random.default_rng(0)
+    ends = np.arange(count + 1) * len(found) // count
     return [found[rng.integers(a, b)] for a, b in pairwise(ends)]
 
 
-def quantize(args) -> None:
+def quantize(args: argparse.Namespace) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
     if args.recipe and args.activation != "uint8":
         raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
@@ -105,14 +113,20 @@ def quantize(args) -> None:
             record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
         graph.save_json(record, Path(work) / "ranges.json")
         smaller = Path(work, "fp32.onnx").stat().st_size / Path(work, "int8.onnx").stat().st_size
-        args.output.mkdir(exist_ok=True)
-        for made in Path(work).iterdir():
-            os.replace(made, args.output / made.name)
-        if not args.recipe:  # a report of another model must not stay beside this one
-            for name in ("report.json", "report.png"):
-                (args.output / name).unlink(missing_ok=True)
-    print(f"{args.output}: {len(record['ranges'])} ranges by {record['method']} from {len(inputs)} inputs;", end=" ")
-    print(f"int8.onnx is {smaller:.1f} × smaller than fp32.onnx{'; see report.png' if args.recipe else ''}")
+        _move_into(Path(work), args.output)
+    told = f"{len(record['ranges'])} ranges by {record['method']} from {len(inputs)} {task.words.inputs}"
+    report = "; see report.png" if args.recipe else ""
+    print(f"{args.output}: {told}; int8.onnx is {smaller:.1f} × smaller than fp32.onnx{report}")
+
+
+def _move_into(work: Path, output: Path) -> None:
+    """Move what was made into `output`; a report of another model does not stay beside it."""
+    output.mkdir(exist_ok=True)
+    made = [path.name for path in work.iterdir()]
+    for name in made:
+        os.replace(work / name, output / name)
+    for name in {"report.json", "report.png"} - set(made):
+        (output / name).unlink(missing_ok=True)
 
 
 def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path) -> dict:
@@ -134,7 +148,7 @@ def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path) -> 
     return {"method": "recipe best", **told, "ranges": ranges}
 
 
-def evaluate(args) -> None:
+def evaluate(args: argparse.Namespace) -> None:
     """The three-way table: FP32 on CPU, INT8 on CPU (graph as written), INT8 on the target."""
     fp32, int8 = args.folder / "fp32.onnx", args.folder / "int8.onnx"
     for needed in (fp32, int8):
@@ -148,34 +162,35 @@ def evaluate(args) -> None:
     target, task = targets.get(args.target), tasks.recognise(fp32)
     inputs = pick(listed(task, args.images), args.limit, seen)
     placed = targets.placement(targets.load(int8, target.name)) if target.proves_placement else {}  # or fail at once
-    rows = [(int8, targets.get("cpu")), (int8, target)]
     both = seen & {p.name for p in inputs}
-    print(f"{len(inputs)} inputs of {args.images}{', none of which set the ranges' if seen and not both else ''}")
-    compare(task, fp32, {t.label: (path, t.name) for path, t in rows}, inputs)
+    unseen = ", none of which set the ranges" if seen and not both else ""
+    print(f"{len(inputs)} {task.words.inputs} of {args.images}{unseen}")
+    compare(task, fp32, int8, list(dict.fromkeys([targets.get("cpu"), target])), inputs)
     if placed:
         print(f"{sum(p == targets.QNN for p in placed.values())} of {len(placed)} nodes of the INT8 graph on HTP")
         print(target.describe())
     if both:
-        print(f"note: {len(both)} of these inputs also set the ranges; judge on others.")
+        print(f"note: {len(both)} of these {task.words.inputs} also set the ranges; judge on others.")
 
 
-def compare(task: tasks.Task, fp32: Path, rows: dict, inputs: list[Path]) -> None:
-    """Print what labels say of each row {label: (path, target)}, or where a task has none, the agreement with FP32."""
+def compare(task: tasks.Task, fp32: Path, int8: Path, where: list[targets.Target], inputs: list[Path]) -> None:
+    """Print a row for INT8 on each target: what labels say, beside FP32, or without labels the agreement with FP32."""
     if task.scores:
         print(f"{'':<10}" + "".join(f"{name:>9}" for name in task.scores))
-        for label, (path, target) in ({"FP32 CPU": (fp32, "cpu")} | rows).items():
-            score = task.score(path, inputs, target)
-            print(f"{label:<10}" + "".join(f"{score[name]:>9.3f}" for name in task.scores), flush=True)
+        rows = {"FP32 CPU": (fp32, "cpu")} | {target.label: (int8, target.name) for target in where}
+        for label, (path, name) in rows.items():
+            score = task.score(path, inputs, name)
+            print(f"{label:<10}" + "".join(f"{score[metric]:>9.3f}" for metric in task.scores), flush=True)
         return
     reference = [task.runner(fp32).results(p) for p in inputs]
     print(f"{'':<10}" + "".join(f"{name:>9}" for name in task.shown) + "  of the outputs, against FP32")
-    for label, (path, target) in rows.items():
-        runner = task.runner(path, target)
+    for target in where:
+        runner = task.runner(int8, target.name)
         agreement = task.agreement(reference, [runner.results(p) for p in inputs])
-        print(f"{label:<10}" + "".join(f"{agreement[name].value:>9.3f}" for name in task.shown), flush=True)
+        print(f"{target.label:<10}" + "".join(f"{agreement[name].value:>9.3f}" for name in task.shown), flush=True)
 
 
-def compile_(args) -> None:
+def compile_(args: argparse.Namespace) -> None:
     """A QDQ model in; a context compiled for the HTP and its manifest out."""
     made = targets.compile_context(args.model, args.output or args.model.with_name(f"{args.model.stem}_htp.onnx"))
     record = context.verify_manifest(made)
@@ -183,18 +198,58 @@ def compile_(args) -> None:
     print(f"{made}: {made.stat().st_size / 1e6:.1f} MB for {hexagon}")
 
 
-def fetch(args) -> None:
+def fetch(args: argparse.Namespace) -> None:
     """Download yolov8n or coco128 into data/cache."""
     print(assets.fetch(args.name, args.trust_pickle))
 
 
 def positive(text: str) -> int:
-    if (value := int(text)) < 1:
+    """A whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 
-def main(argv=None) -> int:
+def _quantize_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help="an ONNX file, or yolov8n")
+    command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
+    command.add_argument("--limit", type=positive, default=32, help="how many, spread over the folder (32)")
+    command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
+    command.add_argument("--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement")
+    command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
+    command.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write (out)")
+    command.add_argument("--trust-pickle", action="store_true", help=TRUST)
+
+
+def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, help="what quantize wrote")
+    command.add_argument("--images", default="validation", metavar="PICTURES", help="a folder, or coco128")
+    command.add_argument("--target", choices=list(targets.registry()), default="cpu")
+    how_many = "how many pictures, spread over the folder, calibration's last (all)"
+    command.add_argument("--limit", type=positive, help=how_many)
+
+
+def _compile_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", type=Path, help="a QDQ model, such as out/int8.onnx")
+    command.add_argument("-o", "--output", type=Path, help="the context to write (beside it, <name>_htp.onnx)")
+
+
+def _fetch_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", help="yolov8n or coco128")
+    command.add_argument("--trust-pickle", action="store_true", help=TRUST)
+
+
+COMMANDS = {
+    "doctor": (doctor, lambda command: None),
+    "quantize": (quantize, _quantize_arguments),
+    "evaluate": (evaluate, _evaluate_arguments),
+    "compile": (compile_, _compile_arguments),
+    "fetch": (fetch, _fetch_arguments),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 2 and one sentence on stderr where the input is bad.
 
     >>> main(["quantize", "nowhere/model.onnx"])
@@ -202,33 +257,10 @@ def main(argv=None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for function in (doctor, quantize, evaluate, compile_, fetch):
-        command = commands.add_parser(function.__name__.strip("_"), help=function.__doc__, description=function.__doc__)
-        command.set_defaults(run=function)
-        if function is quantize:
-            command.add_argument("model", help="an ONNX file, or yolov8n")
-            command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
-            command.add_argument("--limit", type=positive, default=32, help="how many, spread over the folder (32)")
-            command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
-            command.add_argument(
-                "--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement"
-            )
-            command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
-            command.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write (out)")
-        elif function is evaluate:
-            command.add_argument("folder", type=Path, help="what quantize wrote")
-            command.add_argument("--images", default="validation", metavar="PICTURES", help="a folder, or coco128")
-            command.add_argument("--target", choices=list(targets.registry()), default="cpu")
-            command.add_argument(
-                "--limit", type=positive, help="how many pictures, spread over the folder, calibration's last (all)"
-            )
-        elif function is compile_:
-            command.add_argument("model", type=Path, help="a QDQ model, such as out/int8.onnx")
-            command.add_argument("-o", "--output", type=Path, help="the context to write (beside it, <name>_htp.onnx)")
-        elif function is fetch:
-            command.add_argument("name", help="yolov8n or coco128")
-        if function in (quantize, fetch):
-            command.add_argument("--trust-pickle", action="store_true", help=TRUST)
+    for name, (run, add_arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        command.set_defaults(run=run)
+        add_arguments(command)
     args = parser.parse_args(argv)
     try:
         args.run(args)

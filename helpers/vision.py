@@ -10,10 +10,9 @@ from helpers.boxes import (
     paired_boxes,
     paired_metrics,
 )
-from helpers.tasks.detection import Detector, class_scores, decode, evaluate, labels
-from helpers.tasks.feeds import Feeds, letterbox, picture_input
+from helpers.tasks import Detector, class_scores, decode, evaluate, labels
+from helpers.tasks.feeds import Feeds, letterbox
 
-open_picture = open_image  # its name until 2026
 __all__ = [
     "Detector",
     "Feeds",
@@ -28,8 +27,6 @@ __all__ = [
     "match",
     "nms",
     "open_image",
-    "open_picture",
     "paired_boxes",
     "paired_metrics",
-    "picture_input",
 ]

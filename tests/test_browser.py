@@ -9,7 +9,7 @@ import browser as harness
 import numpy as np
 import pytest
 
-from helpers import session
+from helpers import calibrate, session
 
 TUNE = """
 import numpy as np
@@ -64,7 +64,7 @@ def opened(chromium, tmp_path_factory):
         folder,
         "bench.ipynb",
         BENCH,
-        "ui.wait(), ui.tensor.value, ui.tune.rmax, ui.bench.live.ranges[ui.tensor.value][1]",
+        "ui.wait(), ui.tensor.value, ui.tune.rmax, ui.experiment.patched.ranges[ui.tensor.value][1]",
     )
     harness.write(folder, "evil.ipynb", EVIL, "ui", "box", "ui.said.value")
     with harness.lab(folder) as address:
@@ -91,9 +91,10 @@ def picture(book) -> bytes:
     return book.page.locator(".tune-range canvas").first.screenshot()
 
 
-def settle(book, seq: int) -> None:
-    """Wait until the kernel's numbers for step `seq` are drawn."""
-    book.page.wait_for_function("n => +document.querySelector('.tune-range').dataset.seq >= n", arg=seq, timeout=20_000)
+def settle(book) -> None:
+    """Wait until the kernel's numbers for the hand's last step are drawn."""
+    done = "() => (({asked, seq}) => asked && asked === seq)(document.querySelector('.tune-range').dataset)"
+    book.page.wait_for_function(done, timeout=20_000)
 
 
 def seq(book) -> int:
@@ -104,27 +105,35 @@ def value(book, end: str) -> float:
     return float(book.page.locator(f"[data-handle={end}]").get_attribute("aria-valuenow"))
 
 
-def drag(book, end: str, path: list[int], pause: float = 0) -> None:
+def drag(book, end: str, path: list[int], smoothly: bool = False) -> None:
+    """Drag an end along `path`, px from where it is; `smoothly` waits for a frame after each of the steps."""
     box = book.page.locator(f"[data-handle={end}]").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + 60
     book.page.mouse.move(x, y)
     book.page.mouse.down()
     for dx in path:
         book.page.mouse.move(x + dx, y)
-        book.page.wait_for_timeout(pause)
+        if smoothly:
+            book.page.evaluate("() => new Promise(requestAnimationFrame)")
     book.page.mouse.up()
 
 
 def kernel(book):
-    """What the second cell says now, run again: the kernel's own opinion."""
-    count = "() => window.jupyterapp.shell.currentWidget.content.widgets[1].model.executionCount"
-    before = book.page.evaluate(count)
+    """What the second cell says now, run again: the kernel's own opinion, after all that was asked of it before."""
+    cell = "window.jupyterapp.shell.currentWidget.content.widgets[1].model"
+    before = book.page.evaluate(f"() => {cell}.executionCount")
     book.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
     book.run("notebook:run-cell")
-    book.page.wait_for_function(f"n => ({count})() > n", arg=before, timeout=20_000)
-    book.page.wait_for_timeout(200)
-    text = book.page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output").last.inner_text()
-    return ast.literal_eval(text.strip())
+    answer = f"""n => {{ const last = {cell}.outputs.get({cell}.outputs.length - 1);
+        return last?.executionCount > n && last.data['text/plain']; }}"""
+    return ast.literal_eval(book.page.wait_for_function(answer, arg=before, timeout=60_000).json_value())
+
+
+def agree(book) -> None:
+    """Wait until the handles stand where the kernel has its range."""
+    for end, held in zip(("rmin", "rmax"), kernel(book), strict=True):
+        at = "([end, v]) => +document.querySelector(`[data-handle=${end}]`).getAttribute('aria-valuenow') === v"
+        book.page.wait_for_function(at, arg=[end, held], timeout=20_000)
 
 
 def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
@@ -134,7 +143,7 @@ def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
     app.initialize(
         ["--allow-root", "--no-browser", "--port=0", f"--ServerApp.root_dir={tmp_path}"], new_httpserver=False
     )
-    assert app.web_app.settings["kernel_websocket_connection_class"].__name__ == "Prompt"
+    assert app.web_app.settings["kernel_websocket_connection_class"].__name__ == "NoDelayWebSocket"
     assert app.config.LabApp.news_url is None and "Never" in app.config.LabApp.check_for_updates_class
 
 
@@ -152,21 +161,19 @@ def test_a_chapter_runs_to_its_end_without_an_error(opened, name, widget):
 
 def test_dragging_an_end_moves_pixels_numbers_and_the_kernels_range(tune):
     before, old = picture(tune), value(tune, "rmax")
-    drag(tune, "rmax", list(range(0, -200, -10)), pause=5)
-    settle(tune, 20)
+    drag(tune, "rmax", list(range(0, -200, -10)), smoothly=True)
+    settle(tune)
     assert value(tune, "rmax") < 0.75 * old and picture(tune) != before
-    tune.page.wait_for_timeout(300)
     assert kernel(tune)[1] == pytest.approx(value(tune, "rmax"))
 
 
 def test_a_second_drag_during_work_leaves_the_last_value(tune):
     drag(tune, "rmin", [5 * (k % 17) for k in range(120)] + [40])  # faster than any kernel
     drag(tune, "rmin", [3 * (k % 11) for k in range(60)] + [25])
-    tune.page.wait_for_timeout(1500)
+    settle(tune)
     last, shown = seq(tune), value(tune, "rmin")
-    tune.page.wait_for_timeout(500)
-    assert seq(tune) == last, "nothing goes on after the hand stops"
     assert kernel(tune)[0] == pytest.approx(shown)
+    assert seq(tune) == last, "nothing goes on after the hand stops"
 
 
 def test_a_finger_drags_as_a_mouse_does(tune):
@@ -174,13 +181,12 @@ def test_a_finger_drags_as_a_mouse_does(tune):
     tune.page.locator("[data-handle=rmax]").scroll_into_view_if_needed()
     box, start = tune.page.locator("[data-handle=rmax]").bounding_box(), value(tune, "rmax")
     x, y = box["x"] + box["width"] / 2, box["y"] + 60
-    send, n = tune.page.context.new_cdp_session(tune.page).send, seq(tune)
+    send = tune.page.context.new_cdp_session(tune.page).send
     send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
     for k in range(1, 9):
         send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x - 8 * k, "y": y - 10 * k}]})
     send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(tune, n + 2)
-    tune.page.wait_for_timeout(300)
+    settle(tune)
     assert tune.page.locator("[data-handle=rmax]").bounding_box()["y"] == box["y"] and value(tune, "rmax") < start
     assert kernel(tune)[1] == pytest.approx(value(tune, "rmax"))
     tune.page.set_viewport_size({"width": 1100, "height": 900})
@@ -189,25 +195,33 @@ def test_a_finger_drags_as_a_mouse_does(tune):
 def test_keys_move_an_end_and_bring_it_back(tune):
     handle = tune.page.locator("[data-handle=rmax]")
     tune.page.get_by_role("button", name="mse", exact=True).click()
-    tune.page.wait_for_timeout(500)
+    agree(tune)
     start, before = value(tune, "rmax"), picture(tune)
     handle.focus()
-    n = seq(tune)
     handle.press("Shift+ArrowLeft")
-    settle(tune, n + 1)
+    settle(tune)
     ten = start - value(tune, "rmax")
     handle.press("ArrowRight")
-    settle(tune, n + 2)
+    settle(tune)
     assert 0 < start - value(tune, "rmax") < ten and picture(tune) != before
     handle.press("Control+z")
-    tune.page.wait_for_timeout(500)
+    agree(tune)
     assert value(tune, "rmax") == pytest.approx(start - ten)
     for _ in range(2):
         handle.press("Shift+ArrowLeft")
-    tune.page.wait_for_timeout(500)
+    settle(tune)
     handle.press("Home")
-    tune.page.wait_for_timeout(500)
+    agree(tune)
     assert value(tune, "rmax") == pytest.approx(start)
+
+
+def test_each_methods_colour_and_label_come_from_python(tune):
+    drawn = tune.page.evaluate("""() => { const c = document.querySelector('.tune-range canvas'), found = [];
+        const pixels = c.getContext('2d').getImageData(0, 22, c.width, 9).data;
+        for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3] === 255)
+            found.push('#' + [0, 1, 2].map((k) => pixels[i + k].toString(16).padStart(2, '0')).join('').toUpperCase());
+        return [...new Set(found)]; }""")
+    assert {method.colour for method in calibrate.METHODS.values()} <= set(drawn)
 
 
 def nameless(book) -> list[str]:
@@ -223,10 +237,11 @@ def test_every_control_has_a_name(tune):
 
 
 def test_dark_theme_is_readable_and_drawn_anew(tune):
-    light = picture(tune)
+    pixels = "document.querySelector('.tune-range canvas').toDataURL()"
+    light = tune.page.evaluate(pixels)
     tune.run("apputils:change-theme", theme="JupyterLab Dark")
-    tune.page.wait_for_timeout(1500)
-    assert picture(tune) != light
+    tune.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'", timeout=20_000)
+    tune.page.wait_for_function(f"light => {pixels} !== light", arg=light, timeout=20_000)
     ink, ground = tune.page.evaluate("""() => ['.tune-range', '.jp-Notebook'].map((s, k) =>
         getComputedStyle(document.querySelector(s))[k ? 'backgroundColor' : 'color'].match(/[\\d.]+/g).map(Number))""")
 
@@ -270,7 +285,7 @@ def shown(book) -> str:
 def test_workbench_a_dragged_range_moves_the_boxes(bench):
     bench.page.locator(".workbench").scroll_into_view_if_needed()
     before = shown(bench)
-    drag(bench, "rmax", list(range(0, -260, -20)), pause=5)
+    drag(bench, "rmax", list(range(0, -260, -20)), smoothly=True)
     bench.page.wait_for_function(
         "src => document.querySelector('.wb-picture img').src !== src", arg=before, timeout=20_000
     )
@@ -291,7 +306,6 @@ def test_workbench_goes_by_keyboard_and_every_control_has_a_name(bench):
     for key in ("Home", "End"):
         bench.page.locator(".wb-tensors select").focus()
         bench.page.keyboard.press(key)
-        bench.page.wait_for_timeout(1000)
         chosen.add(kernel(bench)[1])
     assert len(chosen) == 2
 
@@ -303,10 +317,7 @@ def test_workbench_writes_a_model_that_runs(bench, tmp_path):
     field.fill(str(path))
     field.press("Tab")
     bench.page.locator(".wb-export").get_by_role("button", name="write").click()
-    for _ in range(100):
-        if path.exists():
-            break
-        bench.page.wait_for_timeout(100)
+    bench.page.get_by_text("written: ").wait_for(timeout=60_000)
     loaded = session.load(path)
     one = loaded.get_inputs()[0]
     outputs = loaded.run(None, {one.name: np.zeros(one.shape, np.float32)})
@@ -319,7 +330,8 @@ def test_a_model_named_with_markup_runs_no_script(opened):
     book = opened("evil.ipynb")
     book.run_all()
     book.page.wait_for_selector(".wb-picture img")
-    book.page.wait_for_timeout(500)
+    tried = "() => new Promise((done) => { const i = new Image(); i.onerror = done; i.src = 'x?later'; })"
+    book.page.evaluate(tried)  # once this one has failed, so has any that the name put there before
     assert book.page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
     assert book.page.locator("img[src=x]").count() == 0 and book.page.evaluate("window.hacked") is None
     assert "&lt;img src=x" in book.page.locator(".jp-CodeCell").last.inner_text(), "the name was there, escaped"

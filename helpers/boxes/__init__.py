@@ -8,11 +8,14 @@ from helpers.boxes.average_precision import (
     interval,
     resampled,
 )
-from helpers.boxes.overlap import box_iou, match, nms
+from helpers.boxes.overlap import Detections, Truth, above, box_iou, match, nms
 from helpers.boxes.paired import paired_boxes, paired_metrics
 
 __all__ = [
+    "Detections",
     "Interval",
+    "Truth",
+    "above",
     "average_precision",
     "average_precision_interval",
     "average_precision_samples",

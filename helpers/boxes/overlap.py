@@ -4,27 +4,54 @@ from __future__ import annotations
 
 import numpy as np
 
+Detections = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes N×4 (x0, y0, x1, y1 in px), scores N, classes N
+Truth = tuple[np.ndarray, np.ndarray]  # the true boxes, N×4 px, and their classes, N
+
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes `a` (…×4) and `b` (…×4), xyxy, broadcast against each other.
+    """Intersection over union of boxes `a` (…×4) and `b` (…×4), xyxy in one unit, broadcast against each other.
+
+    |a ∩ b| / |a ∪ b|, in 0…1; 0 where both are empty.
 
     >>> float(box_iou(np.array([0, 0, 2, 2.0]), np.array([1, 0, 3, 2.0])).round(4))
     0.3333
     """
     corner = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     overlap = np.clip(corner, 0, None).prod(-1)
-    area = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    area = box_area(a) + box_area(b)
     return overlap / np.maximum(area - overlap, 1e-12)
 
 
-def nms(xyxy, scores, classes, iou: float = 0.7, max_det: int = 300) -> np.ndarray:
+def box_area(xyxy: np.ndarray) -> np.ndarray:
+    """(x1 − x0)·(y1 − y0) of boxes …×4, in squared units.
+
+    >>> box_area(np.array([[0, 0, 2, 3.0]]))
+    array([6.])
+    """
+    return (xyxy[..., 2:] - xyxy[..., :2]).prod(-1)
+
+
+def above(detections: Detections, conf: float) -> Detections:
+    """Those with a score above `conf`, in their order.
+
+    >>> above((np.zeros((2, 4)), np.array([0.9, 0.1]), np.array([3, 4])), 0.25)[2]
+    array([3])
+    """
+    xyxy, scores, classes = (np.asarray(part) for part in detections)
+    kept = scores > conf
+    return xyxy[kept], scores[kept], classes[kept]
+
+
+def nms(xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: float = 0.7, max_det: int = 300) -> np.ndarray:
     """Greedy class-wise non-maximum suppression: indices kept, best first; equal scores keep their order.
+
+    The best box is kept and removes those of its class that overlap it by more than `iou`; so on, `max_det` times.
 
     >>> nms(np.array([[0, 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9.0]]), np.array([.9, .8, .7]), np.array([0, 0, 1]))
     array([0, 2])
     """
     order = np.argsort(-scores, kind="stable")
-    keep = []
+    keep: list[int] = []
     while len(order) and len(keep) < max_det:
         best, order = order[0], order[1:]
         keep.append(best)
@@ -33,7 +60,7 @@ def nms(xyxy, scores, classes, iou: float = 0.7, max_det: int = 300) -> np.ndarr
     return np.array(keep, int)
 
 
-def match(reference, test, iou: float = 0.5) -> list[tuple[int, int]]:
+def match(reference: Detections, test: Detections, iou: float = 0.5) -> list[tuple[int, int]]:
     """Pairs (i, j) of boxes of one class that overlap by at least `iou`, one to one, largest overlap first.
 
     >>> boxes = np.array([[0, 0, 9, 9], [20, 20, 29, 29.0]])

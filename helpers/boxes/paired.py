@@ -1,4 +1,4 @@
-"""Two detectors on the same pictures: what moved between them, with bootstrap intervals."""
+"""Two detectors on the same images: what moved between them, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -7,35 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from helpers.boxes.average_precision import Interval, average_precision_samples, interval, resampled
-from helpers.boxes.overlap import box_iou, match
+from helpers.boxes.overlap import Detections, Truth, above, box_area, box_iou, match
 
-SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # px², COCO's
-
-
-def _pictures(reference, test, conf: float):
-    """(rows of matched boxes, rows of single boxes); every row starts with its picture and the box's area, px²."""
-    pairs, singles = [], []
-    for picture, (a, b) in enumerate(zip(reference, test, strict=True)):
-        a = tuple(np.asarray(part)[np.asarray(a[1]) > conf] for part in a)
-        b = tuple(np.asarray(part) for part in b)
-        area = [(box[:, 2:] - box[:, :2]).prod(1) for box in (a[0], b[0])]
-        found = [(i, j, False) for i, j in match(a, b)]
-        left = [np.setdiff1d(np.arange(len(d[1])), [f[k] for f in found]) for k, d in enumerate((a, b))]
-        left[1] = left[1][b[1][left[1]] > conf]  # a box nobody sees is no other opinion
-        blind = [(d[0][rest], d[1][rest], np.zeros(len(rest))) for d, rest in zip((a, b), left, strict=True)]
-        found += [(left[0][i], left[1][j], True) for i, j in match(*blind)]
-        for i, j, flip in found:
-            p, q = a[0][i], b[0][j]
-            centre, size = (q[:2] + q[2:] - p[:2] - p[2:]) / 2, q[2:] - q[:2] - p[2:] + p[:2]
-            shift = np.hypot(*centre), np.hypot(*size), float(b[1][j] - a[1][i])
-            pairs.append((picture, area[0][i], 1 - float(box_iou(p, q)), *shift, flip, b[1][j] <= conf, a[1][i]))
-        gone, seen = {f[0] for f in found}, {f[1] for f in found}
-        singles += [(picture, area[0][i], 1, 0) for i in range(len(a[1])) if i not in gone]
-        singles += [(picture, area[1][j], 0, 1) for j in np.flatnonzero(b[1] > conf) if j not in seen]
-    return np.array(pairs, float).reshape(-1, 9), np.array(singles, float).reshape(-1, 4)
+SIZES = {"": (0, np.inf), "/small": (0, 32**2), "/medium": (32**2, 96**2), "/large": (96**2, np.inf)}  # px², COCO's
+_MATCHED = ("image", "area", "iou_drift", "centre_shift", "size_shift", "jitter", "flip", "faded", "score")
+_SINGLE = ("image", "area", "lost", "new")
+_Columns = dict[str, np.ndarray]  # a value for each matched, or each single, box
 
 
-def paired_boxes(reference, test, conf: float = 0.25) -> dict[str, np.ndarray]:
+def paired_boxes(
+    reference: Sequence[Detections], test: Sequence[Detections], conf: float = 0.25
+) -> dict[str, np.ndarray]:
     """What `paired_metrics` averages, a value per matched box: iou_drift, centre_shift, size_shift, jitter, and the
     reference's score.
 
@@ -43,30 +25,29 @@ def paired_boxes(reference, test, conf: float = 0.25) -> dict[str, np.ndarray]:
     >>> paired_boxes(one, one)["iou_drift"]
     array([0.])
     """
-    pairs, _ = _pictures(reference, test, conf)
-    columns = {"iou_drift": 2, "centre_shift": 3, "size_shift": 4, "jitter": 5, "score": 8}
-    return {key: pairs[:, column] for key, column in columns.items()}
+    matched, _ = _compare(reference, test, conf)
+    return {key: matched[key] for key in ("iou_drift", "centre_shift", "size_shift", "jitter", "score")}
 
 
 def paired_metrics(
-    reference: Sequence,
-    test: Sequence,
-    truths: Sequence | None = None,
+    reference: Sequence[Detections],
+    test: Sequence[Detections],
+    truths: Sequence[Truth] | None = None,
     *,
     conf: float = 0.25,
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """How `test`'s boxes differ from `reference`'s on the same pictures: {key: (value, low, high)}.
+    """How `test`'s boxes differ from `reference`'s on the same images: {key: (value, low, high)}.
 
-    Both hold `(xyxy px, scores, classes)` per picture, as `Detector.detect(picture, conf=0.001)` gives them. The
-    reference's boxes above `conf` are matched one to one with all of test's: same class, IoU ≥ 0.5, then what is left
-    with boxes of another class. Intervals: 95 %, pictures drawn anew `resamples` times from `seed`.
+    Both hold `(xyxy px, scores, classes)` per image, as `Detector.results` gives them. The reference's boxes above
+    `conf` are matched one to one with all of test's: same class, IoU ≥ 0.5, then what is left with boxes of another
+    class. Intervals: 95 %, images drawn anew `resamples` times from `seed`.
 
     | key | mean over matched boxes of |
     |---|---|
     | iou_drift | 1 − IoU |
-    | centre_shift, size_shift | distance of the centres, of (width, height); px of the picture |
+    | centre_shift, size_shift | distance of the centres, of (width, height); px of the image |
     | jitter_mean, jitter_abs, jitter_std | score(test) − score(reference): mean, mean size, standard deviation |
     | **key** | **per box of the reference** |
     | flips | matched with a box of another class |
@@ -74,7 +55,7 @@ def paired_metrics(
     | new | boxes of test above `conf` without a match |
 
     Each also as "key/small", "/medium", "/large": COCO's areas of the reference's box (of test's, if new). `agreement`
-    is AP50-95 of test with those boxes of the reference as truths. With `truths`, `(xyxy px, classes)` per picture:
+    is AP50-95 of test with those boxes of the reference as truths. With `truths`, `(xyxy px, classes)` per image:
     `ap` and `ap_drop` (reference − test, on the same draws), `ap_conf` (AP of test's boxes above `conf`),
     `ap_retuned` (above `threshold`) and `threshold`, at which test shows as many boxes as reference does at `conf`.
     NaN where nothing was counted. Raises ValueError for lists of unequal length or a reference without boxes.
@@ -89,43 +70,106 @@ def paired_metrics(
     if len(reference) != len(test):
         text = "give both detectors the same pictures in the same order"
         raise ValueError(f"reference has {len(reference)} pictures, test {len(test)}; {text}.")
-    weights = resampled(len(test), resamples, seed) if test else None
-    pairs, singles = _pictures(reference, test, conf)
-    if not len(pairs) and not singles[:, 2].any():
+    matched, single = _compare(reference, test, conf)
+    if not len(matched["image"]) and not single["lost"].any():
         raise ValueError(f"the reference has no box above {conf}, so there is nothing to compare; give other pictures.")
-    drift, centre, size, jitter, flip, faded = pairs.T[2:8]
-
-    def per_picture(owner, values):
-        return weights @ np.bincount(owner.astype(int), values, len(test))
-
-    found = {}
-    for suffix, (low, high) in {"": (0, np.inf), **{f"/{k}": v for k, v in SIZES.items()}}.items():
-        here, alone = ((rows[:, 1] >= low) & (rows[:, 1] < high) for rows in (pairs, singles))
-        n = per_picture(pairs[:, 0], here)
-        boxes = n + per_picture(singles[:, 0], alone * singles[:, 2])
-
-        with np.errstate(invalid="ignore", divide="ignore"):
-
-            def mean(values, n=n, here=here):
-                return per_picture(pairs[:, 0], here * values) / n
-
-            sums = {"iou_drift": mean(drift), "centre_shift": mean(centre), "size_shift": mean(size)}
-            sums |= {"jitter_mean": mean(jitter), "jitter_abs": mean(np.abs(jitter))}
-            sums["jitter_std"] = np.sqrt(np.maximum(mean(jitter**2) - mean(jitter) ** 2, 0))
-            sums["flips"] = per_picture(pairs[:, 0], here * flip) / boxes
-            sums["lost"] = (boxes - n + per_picture(pairs[:, 0], here * faded)) / boxes
-            sums["new"] = per_picture(singles[:, 0], alone * singles[:, 3]) / boxes
-        found |= {key + suffix: interval(values) for key, values in sums.items()}
-
-    shown = [tuple(np.asarray(part)[np.asarray(r[1]) > conf] for part in r) for r in reference]
-    found["agreement"] = interval(average_precision_samples(test, [(r[0], r[2]) for r in shown], weights))
+    weights = resampled(len(test), resamples, seed)
+    found: dict[str, Interval] = {}
+    for suffix, limits in SIZES.items():
+        samples = _samples(matched, single, weights, limits)
+        found |= {key + suffix: interval(values) for key, values in samples.items()}
+    shown = [above(r, conf) for r in reference]
+    found["agreement"] = interval(average_precision_samples(test, [(xyxy, c) for xyxy, _, c in shown], weights))
     if truths is not None:
-        scores = np.sort(np.concatenate([np.asarray(t[1]) for t in test]))[::-1]
-        count = sum(len(r[1]) for r in shown)
-        threshold = float(scores[min(count, len(scores) - 1)]) if len(scores) else conf
-        cut = [[tuple(np.asarray(p)[np.asarray(t[1]) > c] for p in t) for t in test] for c in (conf, threshold)]
-        ap = [average_precision_samples(d, truths, weights) for d in (reference, test, *cut)]
-        found |= {"ap": interval(ap[1]), "ap_drop": interval(ap[0] - ap[1])}
-        found |= {"ap_conf": interval(ap[2]), "ap_retuned": interval(ap[3])}
-        found["threshold"] = Interval(threshold, threshold, threshold)
+        found |= _against_truths(reference, test, truths, weights, conf)
     return found
+
+
+def _compare(reference: Sequence[Detections], test: Sequence[Detections], conf: float) -> tuple[_Columns, _Columns]:
+    """(columns of matched boxes, columns of single boxes): the reference's above `conf` against all of test's."""
+    matched, single = [], []
+    for image, (one, other) in enumerate(zip(reference, test, strict=True)):
+        a, b = above(one, conf), above(other, -np.inf)
+        area_a, area_b = box_area(a[0]), box_area(b[0])
+        pairs = _match_any_class(a, b, conf)
+        for i, j, flip in pairs:
+            faded = b[1][j] <= conf
+            matched.append((image, area_a[i], *_moved(a[0][i], b[0][j]), b[1][j] - a[1][i], flip, faded, a[1][i]))
+        gone, seen = {i for i, _, _ in pairs}, {j for _, j, _ in pairs}
+        single += [(image, area_a[i], 1, 0) for i in range(len(a[1])) if i not in gone]
+        single += [(image, area_b[j], 0, 1) for j in np.flatnonzero(b[1] > conf) if j not in seen]
+    return _columns(matched, _MATCHED), _columns(single, _SINGLE)
+
+
+def _columns(rows: list[tuple], names: tuple[str, ...]) -> _Columns:
+    table = np.array(rows, float).reshape(-1, len(names))
+    return dict(zip(names, table.T, strict=True))
+
+
+def _match_any_class(a: Detections, b: Detections, conf: float) -> list[tuple[int, int, bool]]:
+    """(i, j, False) of boxes matched within their class, then (i, j, True) of what is left, whatever its class."""
+    same = match(a, b)
+    left_a = np.setdiff1d(np.arange(len(a[1])), [i for i, _ in same])
+    left_b = np.setdiff1d(np.arange(len(b[1])), [j for _, j in same])
+    left_b = left_b[b[1][left_b] > conf]  # a box nobody sees is no other opinion
+    rest_a, rest_b = ((d[0][left], d[1][left], np.zeros(len(left))) for d, left in ((a, left_a), (b, left_b)))
+    flipped = [(int(left_a[i]), int(left_b[j]), True) for i, j in match(rest_a, rest_b)]
+    return [(i, j, False) for i, j in same] + flipped
+
+
+def _moved(p: np.ndarray, q: np.ndarray) -> tuple[float, float, float]:
+    """(1 − IoU, distance of the centres, distance of (width, height)) of two boxes, px."""
+    centre, size = (q[:2] + q[2:] - p[:2] - p[2:]) / 2, q[2:] - q[:2] - p[2:] + p[:2]
+    return 1 - float(box_iou(p, q)), float(np.hypot(*centre)), float(np.hypot(*size))
+
+
+def _samples(
+    matched: _Columns, single: _Columns, weights: np.ndarray, limits: tuple[float, float]
+) -> dict[str, np.ndarray]:
+    """Each metric of the boxes whose area is within `limits` (px²), for each row of `weights` (rows × images)."""
+    in_pairs, alone = ((c["area"] >= limits[0]) & (c["area"] < limits[1]) for c in (matched, single))
+
+    def total(columns: _Columns, values: np.ndarray) -> np.ndarray:
+        per_image = np.bincount(columns["image"].astype(int), values, weights.shape[1])
+        return weights @ per_image
+
+    count = total(matched, in_pairs)
+    boxes = count + total(single, alone * single["lost"])
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return total(matched, in_pairs * values) / count
+
+    jitter = matched["jitter"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "iou_drift": mean(matched["iou_drift"]),
+            "centre_shift": mean(matched["centre_shift"]),
+            "size_shift": mean(matched["size_shift"]),
+            "jitter_mean": mean(jitter),
+            "jitter_abs": mean(np.abs(jitter)),
+            "jitter_std": np.sqrt(np.maximum(mean(jitter**2) - mean(jitter) ** 2, 0)),
+            "flips": total(matched, in_pairs * matched["flip"]) / boxes,
+            "lost": (boxes - count + total(matched, in_pairs * matched["faded"])) / boxes,
+            "new": total(single, alone * single["new"]) / boxes,
+        }
+
+
+def _against_truths(
+    reference: list[Detections], test: list[Detections], truths: Sequence[Truth], weights: np.ndarray, conf: float
+) -> dict[str, Interval]:
+    """AP of test, what it lost against the reference, and what thresholds make of it."""
+    scores = np.sort(np.concatenate([np.asarray(t[1]) for t in test]))[::-1]
+    count = sum(len(above(r, conf)[1]) for r in reference)
+    threshold = float(scores[min(count, len(scores) - 1)]) if len(scores) else conf
+
+    def precision(found: list[Detections]) -> np.ndarray:
+        return average_precision_samples(found, truths, weights)
+
+    ap = precision(test)
+    return {
+        "ap": interval(ap),
+        "ap_drop": interval(precision(reference) - ap),
+        "ap_conf": interval(precision([above(t, conf) for t in test])),
+        "ap_retuned": interval(precision([above(t, threshold) for t in test])),
+        "threshold": Interval(threshold, threshold, threshold),
+    }

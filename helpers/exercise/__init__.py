@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found: truthy when passed, and its repr is the sentence the learner reads."""
+    """What a check found: truthy when passed, and its repr is the sentence the learner reads.
+
+    `distance` is |yours − truth|, inf where there is no answer.
+
+    >>> bool(Verdict(True, 0.0, "Right.")), Verdict(True, 0.0, "Right.")
+    (True, Right.)
+    """
 
     passed: bool
     distance: float
@@ -37,14 +45,16 @@ def guess(yours: float | None, truth: float, unit: str = "") -> Verdict:
     if gap == 0:
         return Verdict(True, 0.0, f"You said {yours:.4g}{unit}: exactly right.")
     side = "high" if yours > truth else "low"
-    if truth and abs(yours / truth) > 2:
+    if truth == 0:
+        how = f"{gap:.4g}{unit} too {side}"
+    elif abs(yours / truth) > 2:
         how = f"{abs(yours / truth):.0f} times as much"
     else:
-        how = f"{gap / abs(truth):.0%} too {side}".replace("%", " %") if truth else f"{gap:.4g}{unit} too {side}"
+        how = f"{100 * gap / abs(truth):.0f} % too {side}"
     return Verdict(True, gap, f"You said {yours:.4g}{unit}, it is {truth:.4g}{unit}: {how}.")
 
 
-def check(yours, expected, atol: float = 0.0, hint: str = "") -> Verdict:
+def check(yours: Any, expected: ArrayLike, atol: float = 0.0, hint: str = "") -> Verdict:
     """Compare an answer with the expected one: max |yours − expected| ≤ atol, any shape that matches.
 
     `None` (the unfilled exercise) and a wrong shape do not pass; the text says how far off the answer is.

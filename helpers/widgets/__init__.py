@@ -1,20 +1,11 @@
 """Hands on the numbers: a few controls and one picture, redrawn at each step."""
 
-from helpers.widgets.controls import compare, follow, pick_tensor, pick_weight, staircase, tune_range
-from helpers.widgets.figure import InteractiveFigure
+from helpers.widgets.controls import compare, follow, pick_tensor, pick_weight, staircase
 from helpers.widgets.tuning import TuneRange
 
-__all__ = [
-    "InteractiveFigure",
-    "TuneRange",
-    "compare",
-    "follow",
-    "pick_tensor",
-    "pick_weight",
-    "staircase",
-    "tune_range",
-    "workbench",
-]
+__all__ = ["TuneRange", "compare", "follow", "pick_tensor", "pick_weight", "staircase", "tune_range", "workbench"]
+
+tune_range = TuneRange  # among the functions it is called like one
 
 
 def workbench(model=None, pictures=None, calibration=None):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 
 import anywidget
 import ipywidgets as w
 import traitlets as t
+from matplotlib.figure import Figure
 
 from helpers import plot
 
@@ -58,7 +60,7 @@ class Picture(anywidget.AnyWidget):
     alt = t.Unicode().tag(sync=True)
     height = t.Int().tag(sync=True)
 
-    def show(self, fig) -> None:
+    def show(self, fig: Figure) -> None:
         """Show a Matplotlib figure; the words in it become `alt`."""
         words = [fig.get_suptitle()]
         for ax in fig.axes:
@@ -81,7 +83,7 @@ class InteractiveFigure(w.VBox):
     (b'PNG', 'a title, 2, steps')
     """
 
-    def __init__(self, tip: str, draw, controls: list, height: int):
+    def __init__(self, tip: str, draw: Callable[..., Figure], controls: Sequence[w.ValueWidget], height: int):
         self.picture = Picture(height=height, layout=w.Layout(max_width="800px", height=f"{height}px"))
         super().__init__([w.HTML(f"<i>{tip}</i>"), *controls, self.picture])
 

@@ -166,6 +166,7 @@ function render({ model, el }) {
     const other = range[key === "rmin" ? "rmax" : "rmin"];
     range = { ...range, [key]: key === "rmin" ? Math.min(value, other) : Math.max(value, other) };
     model.set("asked", { ...range, seq: ++seq, done, start });
+    root.dataset.asked = seq;
     model.save_changes();
     soon();
   }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets as w
@@ -12,13 +14,13 @@ import traitlets as t
 
 from helpers import calibrate, plot
 from helpers.affine import QParams, choose_qparams, fake_quantize, qrange
-from helpers.calibrate import RangeCost
+from helpers.calibrate import Histogram, RangeCost
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
 _SIDE = 96  # pixels of a heat map
 
 
-def _map(sample) -> np.ndarray | None:
+def _map(sample: np.ndarray | None) -> np.ndarray | None:
     """The channel of C×H×W (or 1×C×H×W, H×W) that holds the most, at most 96 × 96 of its values."""
     if sample is None:
         return None
@@ -26,6 +28,24 @@ def _map(sample) -> np.ndarray | None:
     x = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
     x = x[np.abs(x).mean((1, 2)).argmax()]
     return x[:: -(-x.shape[0] // _SIDE), :: -(-x.shape[1] // _SIDE)]
+
+
+def _view(costs: RangeCost, rmin: float, rmax: float) -> dict[str, Any]:
+    """What one view of the histogram shows: rmin…rmax with zero inside and some room, and the bars in it."""
+    low, high = min(rmin, 0.0), max(rmax, 0.0)
+    room = 0.06 * ((high - low) or 1.0)
+    return {"low": low - room, "high": high + room, "bars": costs.bars(low - room, high + room)}
+
+
+def _maps(x: np.ndarray, qp: QParams) -> dict[str, Any]:
+    """H×W values before and after, and their difference, as three maps of one byte a value; `most` is its largest."""
+    after = fake_quantize(x, qp)
+    low, high = float(x.min()), float(x.max())
+    gap = after - x
+    most = max(float(np.abs(gap).max()), 1e-30)
+    shades = [255 * (v - low) / ((high - low) or 1) for v in (x, np.clip(after, low, high))]
+    shades.append(127.5 + 127.5 * gap / most)
+    return {"shape": x.shape, "most": most, "maps": np.rint(np.stack(shades)).astype(np.uint8).tobytes()}
 
 
 class _Canvas(anywidget.AnyWidget):
@@ -41,8 +61,8 @@ class TuneRange(w.VBox):
     """A range to drag over a histogram, or to take from a method, with what it costs: clipping, rounding, SQNR.
 
     Traits: `rmin`, `rmax`, `dtype`, `method` ("" by hand), and `settled`, which counts up when the hand rests.
-    `numbers` are `expected.RangeCost`'s, `qparams` the scale and zero point. `sample`, an activation H×W or C×H×W, is
-    shown before, after and as their difference. Raises ValueError on an empty histogram.
+    `numbers` are `calibrate.RangeCost`'s, `qparams` the scale and zero point. `sample`, an activation H×W or C×H×W,
+    is shown before, after and as their difference. Raises ValueError on an empty histogram.
 
     >>> tune = TuneRange(calibrate.Histogram().update(np.arange(256)))
     >>> (tune.rmin, tune.rmax), tune.numbers["clipped"]
@@ -55,8 +75,10 @@ class TuneRange(w.VBox):
     dtype, method = t.Unicode("uint8"), t.Unicode("minmax")
     settled = t.Int(0)
 
-    def __init__(self, histogram, dtype: str = "uint8", sample=None, rmin=None, rmax=None):
-        self._ready, self._dragged, self._drawn, self._past, self._seq = False, False, None, [], 0
+    def __init__(self, histogram: Histogram, dtype: str = "uint8", sample: np.ndarray | None = None):
+        self._ready, self._dragged, self._seq = False, False, 0
+        self._drawn: tuple | None = None
+        self._past: list[tuple[float, float, str, str]] = []
         self._methods = w.ToggleButtons(
             options=[(method.label, name) for name, method in calibrate.METHODS.items()],
             value=None,
@@ -70,6 +92,10 @@ class TuneRange(w.VBox):
         self.canvas = _Canvas()
         self.fields = w.HBox([self._dtype, self._low, self._high, self._undo], layout=w.Layout(flex_flow="row wrap"))
         super().__init__([self._methods, self.canvas, self.fields], layout=w.Layout(max_width="800px"))
+        self._connect()
+        self.show(histogram, dtype, sample)
+
+    def _connect(self) -> None:
         self.canvas.observe(self._hand, "asked")
         self.canvas.on_msg(lambda _, message, __: {"home": self.home, "undo": self.undo}[message["do"]]())
         self._methods.observe(self._choose, "value")
@@ -79,14 +105,24 @@ class TuneRange(w.VBox):
         self._undo.on_click(lambda _: self.undo())
         self.observe(self._draw, ["rmin", "rmax"])
         self.observe(self._another_dtype, "dtype")
-        self.show(histogram, dtype, sample, rmin, rmax)
 
     @property
     def qparams(self) -> QParams:
+        """Scale and zero point of the range as it is."""
         return choose_qparams(self.rmin, self.rmax, self.dtype)
 
-    def show(self, histogram, dtype: str | None = None, sample=None, rmin=None, rmax=None) -> None:
-        """Another tensor in the same widget; without `rmin` and `rmax` its range is `minmax`'s."""
+    def show(
+        self,
+        histogram: Histogram,
+        dtype: str | None = None,
+        sample: np.ndarray | None = None,
+        rmin: float | None = None,
+        rmax: float | None = None,
+    ) -> None:
+        """Another tensor in the same widget; without `rmin` and `rmax` its range is `minmax`'s.
+
+        Raises ValueError on an empty histogram.
+        """
         self._ready = False
         self.costs, self._sample, self._past = RangeCost(histogram), _map(sample), []
         self.dtype = dtype or self.dtype
@@ -99,23 +135,20 @@ class TuneRange(w.VBox):
 
     def _send_tensor(self) -> None:
         h = self.costs.h
-        low, high = (f(r, 0.0) for f, r in zip((min, max), calibrate.minmax(h), strict=True))
-        bulk = tuple(f(r, 0.0) for f, r in zip((min, max), calibrate.percentile(h, 99.9), strict=True))
-        views = []
-        for a, b in ((low, high), bulk):
-            room = 0.06 * ((b - a) or 1.0)
-            views.append({"low": a - room, "high": b + room, "bars": self.costs.bars(a - room, b + room)})
-        self._marks = {m: f(h, self.dtype) for m, f in calibrate.METHODS.items()}
+        views = [_view(self.costs, *calibrate.minmax(h)), _view(self.costs, *calibrate.percentile(h, 99.9))]
+        self._marks = {name: method(h, self.dtype) for name, method in calibrate.METHODS.items()}
         methods = {name: {"label": m.label, "colour": m.colour} for name, m in calibrate.METHODS.items()}
         self.canvas.tensor = {"views": views, "marks": self._marks, "methods": methods}
 
     @t.validate("rmin", "rmax")
-    def _in_order(self, proposal):
-        other = {"rmin": self.rmax, "rmax": self.rmin}[proposal["trait"].name]
-        if (proposal["value"] - other) * (1 if proposal["trait"].name == "rmin" else -1) > 0:
-            text = f"{proposal['trait'].name} = {proposal['value']:g} would cross the other end, {other:g}"
+    def _in_order(self, proposal: Mapping[str, Any]) -> float:
+        end, value = proposal["trait"].name, proposal["value"]
+        other = self.rmax if end == "rmin" else self.rmin
+        crossed = value > other if end == "rmin" else value < other
+        if crossed:
+            text = f"{end} = {value:g} would cross the other end, {other:g}"
             raise t.TraitError(f"{text}; set that one first, or both with `show`.")
-        return proposal["value"]
+        return value
 
     def _move(self, low: float, high: float, seq: int | None = None) -> None:
         """Both ends at once: nobody sees half of a step, and it is drawn and sent once."""
@@ -133,10 +166,12 @@ class TuneRange(w.VBox):
             self.method = ""  # the range is yours now
         qp = self.qparams
         self.numbers = self.costs(qp)
-        step = self.numbers | {"rmin": self.rmin, "rmax": self.rmax, "seq": self._seq, "codes": qrange(self.dtype)}
-        step["sqnr_db"] = step["sqnr_db"] if np.isfinite(step["sqnr_db"]) else None
+        step: dict[str, Any] = {"rmin": self.rmin, "rmax": self.rmax, "seq": self._seq, "codes": qrange(self.dtype)}
+        step |= self.numbers
+        if not np.isfinite(self.numbers["sqnr_db"]):
+            step["sqnr_db"] = None  # JSON knows no infinity
         if self._sample is not None:
-            step |= self._maps(qp)
+            step |= _maps(self._sample, qp)
         self.canvas.step = step
         if not self._dragged:  # three messages more, that nobody reads while the hand moves
             self._fields()
@@ -147,15 +182,6 @@ class TuneRange(w.VBox):
         self._methods.value, self._dtype.value = self.method or None, self.dtype
         self._ready = True
 
-    def _maps(self, qp) -> dict:
-        x, after = self._sample, fake_quantize(self._sample, qp)
-        low, high = float(x.min()), float(x.max())
-        gap = after - x
-        most = max(float(np.abs(gap).max()), 1e-30)
-        shades = [255 * (v - low) / ((high - low) or 1) for v in (x, np.clip(after, low, high))]
-        shades.append(127.5 + 127.5 * gap / most)
-        return {"shape": x.shape, "most": most, "maps": np.rint(shades).astype(np.uint8).tobytes()}
-
     def _hand(self, change) -> None:
         asked = change["new"]
         if asked.get("start"):
@@ -164,8 +190,8 @@ class TuneRange(w.VBox):
         self._move(asked["rmin"], asked["rmax"], asked["seq"])
         self.settled += not self._dragged
 
-    def _remember(self) -> None:
-        self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, self.dtype)]
+    def _remember(self, dtype: str | None = None) -> None:
+        self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, dtype or self.dtype)]
 
     def _choose(self, change) -> None:
         if self._ready and change["new"]:
@@ -177,12 +203,15 @@ class TuneRange(w.VBox):
     def _typed(self, change) -> None:
         if self._ready:  # the other field shows fewer digits than its end has
             self._remember()
-            self._move(*((change.new, self.rmax) if change.owner is self._low else (self.rmin, change.new)))
+            if change.owner is self._low:
+                self._move(change.new, self.rmax)
+            else:
+                self._move(self.rmin, change.new)
             self.settled += 1
 
     def _another_dtype(self, change) -> None:
         if self._ready:
-            self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, change["old"])]
+            self._remember(change["old"])
             self._send_tensor()  # some methods' marks depend on it
             self._move(*self._marks.get(self.method, (self.rmin, self.rmax)))
             self.settled += 1
@@ -207,11 +236,10 @@ class TuneRange(w.VBox):
             self._fields()
             self.settled += 1
 
-    def _repr_mimebundle_(self, **keywords):
-        bundle = super()._repr_mimebundle_(**keywords) or {}
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs) or {}
         qp, n = self.qparams, self.numbers
         title = f"S = {qp.scale:.4g}, Z = {qp.zero_point}: {n['clipped']:.3g} % clipped, SQNR {n['sqnr_db']:.1f} dB"
-        plot.save(
-            plot.ranges(self.costs.h, {self.method or "by hand": (n["left"], n["right"])}, title), b := io.BytesIO()
-        )
-        return bundle | {"image/png": b.getvalue()}
+        buffer = io.BytesIO()
+        plot.save(plot.ranges(self.costs.h, {self.method or "by hand": (n["left"], n["right"])}, title), buffer)
+        return bundle | {"image/png": buffer.getvalue()}

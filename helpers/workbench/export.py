@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,52 +15,49 @@ from helpers.workbench.experiment import Experiment
 QUANT_TYPES = {"uint8": "QUInt8", "uint16": "QUInt16"}
 
 
-def model(bench: Experiment, path) -> Path:
+def model(experiment: Experiment, path: str | Path) -> Path:
     """Write the QDQ model with the settings as they are."""
-    return save_model(bench.live.proto, bench.writable(path))
+    return save_model(experiment.patched.proto, experiment.writable(path))
 
 
-def ranges(bench: Experiment, path) -> Path:
+def ranges(experiment: Experiment, path: str | Path) -> Path:
     """Write the ranges as `python -m helpers quantize` writes its ranges.json, and what goes beside them."""
-    found = {
-        t: list(bench.live.ranges[representative])
-        for representative, group in bench.live.shared_scale.items()
-        for t in group
-    }
+    patched = experiment.patched
     record = {
-        "model": bench.model.name,
+        "model": experiment.model.name,
         "method": "workbench",
         "activation": "uint8",
-        "calibrated_on": [p.name for p in bench.calibration],
-        "a16": sorted(t for representative in bench.live.a16 for t in bench.live.shared_scale[representative]),
-        "per_channel": bench.live.per_channel,
-        "changed_by_hand": sorted(bench.settings["ranges"]),
-        "ranges": found,
+        "calibrated_on": [p.name for p in experiment.calibration],
+        "a16": sorted(patched.members(patched.a16)),
+        "per_channel": patched.per_channel,
+        "changed_by_hand": sorted(experiment.settings["ranges"]),
+        "ranges": {t: list(patched.ranges[first]) for t, first in patched.members(patched.shared_scale).items()},
     }
-    return save_json(record, bench.writable(path))
+    return save_json(record, experiment.writable(path))
 
 
-def overrides(bench: Experiment, path) -> Path:
+def overrides(experiment: Experiment, path: str | Path) -> Path:
     """Write ONNX Runtime's `TensorQuantOverrides` as JSON: {tensor: [{"quant_type", "scale", "zero_point"}]}.
 
     Its types are no JSON: `read_overrides` turns them into ONNX Runtime's. Source: ONNX Runtime, "Quantize ONNX
     models", extra option TensorQuantOverrides.
     """
-    found, params = {}, list_qparams(bench.live.proto)
-    for tensor in (t for group in bench.live.shared_scale.values() for t in group):
+    found, params = {}, list_qparams(experiment.patched.proto)
+    for tensor in experiment.patched.members(experiment.patched.shared_scale):
         qp = params[tensor]
         found[tensor] = [{"quant_type": QUANT_TYPES[qp.dtype], "scale": qp.scale, "zero_point": qp.zero_point}]
-    return save_json(found, bench.writable(path))
+    return save_json(found, experiment.writable(path))
 
 
-def read_overrides(path) -> dict[str, list[dict]]:
+def read_overrides(path: str | Path) -> dict[str, list[dict[str, Any]]]:
     """Overrides as ONNX Runtime's quantizers take them: `get_qnn_qdq_config(…, init_overrides=read_overrides(path))`.
 
     Raises FileNotFoundError, or ValueError for a file that `overrides` did not write.
     """
     from onnxruntime.quantization import QuantType  # imported here: it takes a second
 
-    dtypes, found = {v: k for k, v in QUANT_TYPES.items()}, {}
+    dtypes = {name: dtype for dtype, name in QUANT_TYPES.items()}
+    found: dict[str, list[dict[str, Any]]] = {}
     try:
         for tensor, [one] in json.loads(Path(path).read_text(encoding="utf-8")).items():
             kind, zero = one["quant_type"], np.array(one["zero_point"], dtypes[one["quant_type"]])
@@ -71,38 +69,46 @@ def read_overrides(path) -> dict[str, list[dict]]:
     return found
 
 
-def context(bench: Experiment, path) -> Path:
+def context(experiment: Experiment, path: str | Path) -> Path:
     """Compile the model as it is set for this machine's NPU or, in the emulator, for Snapdragon X Elite.
 
     The QDQ model goes beside it, as <name>_qdq.onnx. Raises as `targets.compile_context` does, RuntimeError with
     one sentence where there is no HTP.
     """
-    path = bench.writable(path)
+    path = experiment.writable(path)
     targets.qnn()  # refuse before anything is written
-    return targets.compile_context(model(bench, path.with_name(f"{path.stem}_qdq.onnx")), path)
+    return targets.compile_context(model(experiment, path.with_name(f"{path.stem}_qdq.onnx")), path)
 
 
-def save_session(bench: Experiment, path) -> Path:
+def save_session(experiment: Experiment, path: str | Path) -> Path:
     """Write settings, settings kept and history as JSON, to go on another day; and the model's SHA-256."""
-    record = {"model": bench.model.name, "sha256": bench.sha256, "pictures": [p.name for p in bench.pictures]}
-    record |= {"start": bench.start, "settings": bench.settings, "kept": bench.kept, "history": bench.history}
-    return save_json(record, bench.writable(path))
+    record = {
+        "model": experiment.model.name,
+        "sha256": experiment.sha256,
+        "pictures": [p.name for p in experiment.inputs],
+        "start": experiment.start,
+        "settings": experiment.settings,
+        "kept": experiment.kept,
+        "history": experiment.history,
+    }
+    return save_json(record, experiment.writable(path))
 
 
-def load_session(bench: Experiment, path) -> None:
-    """Let a bench go on with what `save_session` wrote.
+def load_session(experiment: Experiment, path: str | Path) -> None:
+    """Let an experiment go on with what `save_session` wrote.
 
-    Raises FileNotFoundError, or ValueError for another model's session, other pictures', or none at all.
+    Raises FileNotFoundError, or ValueError for another model's session, other inputs', or none at all.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-        model, sha, pictures = (record.pop(k) for k in ("model", "sha256", "pictures"))
+        model, sha, inputs = (record[k] for k in ("model", "sha256", "pictures"))
         record = {k: record[k] for k in ("start", "settings", "kept", "history")}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path}: not a session of the workbench; give a file that it saved.") from None
-    if sha != bench.sha256:
-        here = f"here is {bench.model.name} (SHA-256 {bench.sha256[:8]}…)"
+    if sha != experiment.sha256:
+        here = f"here is {experiment.model.name} (SHA-256 {experiment.sha256[:8]}…)"
         raise ValueError(f"{path}: a session of {model} (SHA-256 {sha[:8]}…), {here}; open it on that model.")
-    if pictures != [p.name for p in bench.pictures]:
-        raise ValueError(f"{path}: a session judged on other pictures ({', '.join(pictures[:3])} …); load those.")
-    bench.resume(**record, what=f"{Path(path).name} loaded")
+    if inputs != [p.name for p in experiment.inputs]:
+        other = f"other {experiment.task.words.inputs} ({', '.join(inputs[:3])} …)"
+        raise ValueError(f"{path}: a session judged on {other}; load those.")
+    experiment.resume(**record, what=f"{Path(path).name} loaded")

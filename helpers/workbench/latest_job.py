@@ -33,7 +33,7 @@ class LatestJob:
         if start:
             threading.Thread(target=self._run, daemon=True).start()
 
-    def check(self, *_) -> None:
+    def check(self) -> None:
         """Called by a job between its parts: raises Stale where it should end."""
         if self._next or self._stopped:
             raise Stale

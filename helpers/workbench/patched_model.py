@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +12,8 @@ from onnx.numpy_helper import from_array, to_array
 
 from helpers import qdq, targets
 from helpers.graph import Model, read_model, shared_scale
+
+Range = tuple[float, float]
 
 
 class PatchedModel:
@@ -26,44 +30,54 @@ class PatchedModel:
     >>> from helpers import assets, calibrate, tasks
     >>> feeds, folder = tasks.Feeds(assets.images()[:1], assets.model()), getfixture("tmp_path")
     >>> ranges = calibrate.ranges(calibrate.observe(assets.model(), feeds), "minmax")
-    >>> live = PatchedModel(assets.model(), ranges, folder, tasks.Detector)
-    >>> live.change({"images": (0, 2)})
-    >>> qdq.list_qparams(live.proto)["images"].zero_point, round(qdq.list_qparams(live.proto)["images"].scale, 6)
+    >>> patched = PatchedModel(assets.model(), ranges, folder, tasks.Detector)
+    >>> patched.change({"images": (0, 2)})
+    >>> qdq.list_qparams(patched.proto)["images"].zero_point, round(qdq.list_qparams(patched.proto)["images"].scale, 6)
     (0, 0.007843)
     """
 
-    def __init__(self, fp32, ranges: dict, folder, runner):
+    def __init__(self, fp32: str | Path, ranges: Mapping[str, Range], folder: str | Path, runner: Callable[..., Any]):
         self.fp32, self.folder, self._runner = Path(fp32), Path(folder), runner
         self._floats = Model.of(fp32).constants
-        self.a16, self.per_channel, self._runners = frozenset(), True, {}
+        self.a16: frozenset[str] = frozenset()
+        self.per_channel = True
+        self._runners: dict[str, Any] = {}
         self.proto = self._quantized(ranges, (), True)
         self.shared_scale = {group[0]: group for group in shared_scale(self.proto)}
-        self.ranges = {leader: _float32(*ranges[leader]) for leader in self.shared_scale}
+        self.ranges = {representative: float32_range(*ranges[representative]) for representative in self.shared_scale}
 
-    def change(self, ranges: dict, a16=None, per_channel: bool | None = None) -> None:
+    def change(
+        self, ranges: Mapping[str, Range], a16: Iterable[str] | None = None, per_channel: bool | None = None
+    ) -> None:
         """Take over some `ranges`, and, which quantizes anew, other 16-bit tensors and kinds of weights' scales.
 
         All or nothing: raises ValueError as `qdq.set_range` does, and the graph is as it was.
         """
         a16 = self.a16 if a16 is None else frozenset(a16)
         per_channel = self.per_channel if per_channel is None else per_channel
-        ranges = self.ranges | {t: _float32(*r) for t, r in ranges.items()}
+        ranges = self.ranges | {t: float32_range(*r) for t, r in ranges.items()}
         patched = (a16, per_channel) == (self.a16, self.per_channel)
         if patched:
-            proto, changed = onnx.ModelProto(), [t for t in ranges if ranges[t] != self.ranges[t]]
+            proto = onnx.ModelProto()
             proto.CopyFrom(self.proto)
+            changed = {t for t in ranges if ranges[t] != self.ranges[t]}
         else:
-            every = {t: ranges[leader] for leader, group in self.shared_scale.items() for t in group}
-            proto = self._quantized(every, [t for leader in a16 for t in self.shared_scale[leader]], per_channel)
-            changed = a16  # QNN's configuration gives a 16-bit Sigmoid a range of its own
-        for leader in changed:
-            qdq.set_range(proto, self.shared_scale[leader], *ranges[leader], biases=self._floats)
+            every = {t: ranges[representative] for t, representative in self.members(ranges).items()}
+            proto = self._quantized(every, self.members(a16), per_channel)
+            changed = set(a16)  # QNN's configuration gives a 16-bit Sigmoid a range of its own
+        for representative in changed:
+            low, high = ranges[representative]
+            qdq.set_range(proto, self.shared_scale[representative], low, high, biases=self._floats)
         alive = {t: r for t, r in self._runners.items() if patched and targets.get(t).runs_floats}
         self.proto, self.ranges, self.a16, self.per_channel, self._runners = proto, ranges, a16, per_channel, alive
         for runner in alive.values():
             runner.session.fed = {t.name: to_array(t) for t in _set_by_ranges(proto)}
 
-    def runner(self, target: str = "cpu"):
+    def members(self, representatives: Iterable[str]) -> dict[str, str]:
+        """{activation: its representative} of all that share a scale with one of `representatives`, these included."""
+        return {t: representative for representative in representatives for t in self.shared_scale[representative]}
+
+    def runner(self, target: str = "cpu") -> Any:
         """The task's runner of the graph as it is now; raises as `targets.load` does."""
         if target not in self._runners:
             model, patches = Model(self.proto).copy(), targets.get(target).runs_floats
@@ -77,7 +91,7 @@ class PatchedModel:
                 runner.session = _Fed(runner.session)
         return self._runners[target]
 
-    def _quantized(self, ranges, a16, per_channel) -> onnx.ModelProto:
+    def _quantized(self, ranges: Mapping[str, Range], a16: Iterable[str], per_channel: bool) -> onnx.ModelProto:
         path = self.folder / "quantized.onnx"
         proto = read_model(qdq.quantize_model(self.fp32, path, ranges, per_channel=per_channel, a16=a16))
         for t in proto.graph.initializer:  # stored as `set_range` stores them, so that an undo gives the same bytes
@@ -88,16 +102,18 @@ class PatchedModel:
 class _Fed:
     """A session with some of its defaults replaced."""
 
-    def __init__(self, session):
-        self.session, self.fed = session, {}
+    def __init__(self, session: Any):
+        self.session = session
+        self.fed: dict[str, np.ndarray] = {}
 
-    def run(self, names, feed):
+    def run(self, names: Sequence[str] | None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         return self.session.run(names, self.fed | feed)
 
 
 def _set_by_ranges(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
     """What a range decides: scales and zero points of activations, and the biases at S_x·S_w."""
-    stored, names = {t.name: t for t in proto.graph.initializer}, {}
+    stored = {t.name: t for t in proto.graph.initializer}
+    names: dict[str, None] = {}
     for node in proto.graph.node:
         if node.op_type == "QuantizeLinear":
             names |= dict.fromkeys(node.input[1:])
@@ -106,6 +122,6 @@ def _set_by_ranges(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
     return [stored[name] for name in names]
 
 
-def _float32(rmin: float, rmax: float) -> tuple[float, float]:
+def float32_range(rmin: float, rmax: float) -> Range:
     """The range as ONNX Runtime's quantizer sees it."""
     return float(np.float32(rmin)), float(np.float32(rmax))

@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from helpers import plot, targets
-from helpers.workbench.experiment import Experiment
+from helpers.plot.style import LITERAL
+from helpers.tasks import Task
+from helpers.workbench.experiment import Experiment, Metrics
 
 TABLE = "line-height: 1.3; border-spacing: 10px 0"
 WORST, BEST = 20, 50  # dB, the ends of the colours: 8 bits leave some 40 of a well-filled range
@@ -27,127 +31,151 @@ def png(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _map(ax, bench: Experiment, chosen: str | None) -> None:
-    depth = list(bench.live.shared_scale)
-    db = np.array([min(bench.sqnr(t), BEST + 10) for t in depth])
-    colours = ScalarMappable(Normalize(WORST, BEST), "cividis").to_rgba(db)
+def _draw_network(ax: Axes, experiment: Experiment, chosen: str | None) -> None:
+    depth = list(experiment.patched.shared_scale)
+    db = np.array([min(experiment.sqnr(t), BEST + 10) for t in depth])
+    colours = ScalarMappable(Normalize(WORST, BEST), "cividis").to_rgba(db).tolist()
     lines = 0.8 * ax.bbox.width / len(depth)  # points; bars would take ten times as long
     ax.vlines(range(len(depth)), 0, db, colors=colours, linewidths=lines)
     worst = int(np.argmin(db))
     ax.plot(worst, db[worst] + 2, "v", color=plot.RED, ms=6, label="worst")
     if chosen in depth:
-        ax.plot(depth.index(chosen), db[depth.index(chosen)] + 2, "D", color=plot.BLUE, ms=5, label="chosen")
+        at = depth.index(chosen)
+        ax.plot(at, db[at] + 2, "D", color=plot.BLUE, ms=5, label="chosen")
     ax.set(ylabel="SQNR, dB", xlabel="tensors, from input to output", ylim=(0, BEST + 22))
     ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", handletextpad=0)
     ax.margins(x=0.01)
 
 
-def _worst(bench: Experiment, count: int) -> str:
-    return "\n".join(f"{bench.sqnr(t):5.1f} dB  {t.removesuffix('_output_0')}" for t in bench.tensors[:count])
-
-
-def network(bench: Experiment, chosen: str | None = None) -> Figure:
-    """The tensors by depth, height and colour their SQNR as they are set now; dark and low is guilty."""
-    fig = Figure(figsize=(2.6, 1.8), layout="constrained")
-    _map(fig.add_subplot(), bench, chosen)
-    return fig
-
-
-def _history(axes, bench: Experiment) -> None:
-    judged = [e for e in bench.history if e["metrics"]]
+def _draw_history(fig: Figure | SubFigure, experiment: Experiment) -> None:
+    judged = [e for e in experiment.history if e["metrics"]]
     at, htp = np.arange(len(judged)), np.array([targets.get(e["target"]).npu_codes for e in judged], bool)
-    for ax, (key, name) in zip(axes, bench.task.history.items(), strict=False):
+    shown = experiment.task.history
+    axes = fig.subplots(1, len(shown), squeeze=False)[0]
+    for ax, (key, name) in zip(axes, shown.items(), strict=True):
         value, low, high = np.array([e["metrics"][key] for e in judged], float).reshape(-1, 3).T
         ax.fill_between(at, low, high, color=plot.SKY, alpha=0.35, lw=0)
         ax.plot(at, value, "o-", color=plot.BLUE, ms=5, lw=1.5)
         ax.plot(at[htp], value[htp], "D", color=plot.ORANGE, ms=6)
         ax.set_title(name, fontsize=10)
         ax.set_xlim(-0.5, max(len(at) - 0.5, 4.5))
-        ax.set_xlabel("what was tried" + (" (◆: as the HTP computes it)" if ax is axes[1] and np.any(htp) else ""))
+        ax.set_xlabel("what was tried")
         ax.xaxis.get_major_locator().set_params(integer=True, nbins=6)
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel("over all pictures")
+    if np.any(htp):
+        axes[len(axes) // 2].set_xlabel("what was tried (◆: as the HTP computes it)")
+    axes[0].set_ylabel(f"over all {experiment.task.words.inputs}")
 
 
-def history(bench: Experiment) -> Figure:
+def _draw_results(ax: Axes, experiment: Experiment, target: str = "cpu", width: float = 8, height: float = 4.3) -> None:
+    """The `overlay` of the busiest input, as a picture in another."""
+    image = png(overlay(experiment, experiment.busiest, target, width, height))
+    ax.imshow(np.asarray(Image.open(io.BytesIO(image))))
+    ax.set_axis_off()
+
+
+def _lowest(experiment: Experiment, count: int) -> str:
+    tensors = experiment.tensors[:count]
+    return "\n".join(f"{experiment.sqnr(t):5.1f} dB  {t.removesuffix('_output_0')}" for t in tensors)
+
+
+def _changes(experiment: Experiment) -> list[str]:
+    """What differs from the start, a line each; at most ten, and how many more."""
+    settings = experiment.settings
+    lines = [f"{t}   {lo:.4g} … {hi:.4g}   {experiment.dtype(t)}" for t, (lo, hi) in settings["ranges"].items()]
+    lines += [f"{t}   {experiment.dtype(t)}" for t in settings["a16"] if t not in settings["ranges"]]
+    if not settings["per_channel"]:
+        lines.append("weights: one scale for each tensor")
+    if len(lines) > 10:
+        lines[10:] = [f"… and {len(lines) - 10} more"]
+    return lines or ["nothing"]
+
+
+def network(experiment: Experiment, chosen: str | None = None) -> Figure:
+    """The tensors by depth, height and colour their SQNR as they are set now; the dark and low ones lose most."""
+    fig = Figure(figsize=(2.6, 1.8), layout="constrained")
+    _draw_network(fig.add_subplot(), experiment, chosen)
+    return fig
+
+
+def history(experiment: Experiment) -> Figure:
     """What was tried, step by step: the task's `history` metrics with 95 % intervals."""
     fig = Figure(figsize=(9, 2.3), layout="constrained")
-    _history(fig.subplots(1, 3), bench)
+    _draw_history(fig, experiment)
     return fig
 
 
-def page(bench: Experiment, target: str = "cpu") -> Figure:
-    """One page: the busiest picture with both boxes, the network by guilt, what was changed, what came of it."""
+def page(experiment: Experiment, target: str = "cpu") -> Figure:
+    """One page: the busiest input with both results, the network by SQNR, what was changed, what came of it."""
     fig = Figure(figsize=(8, 10.5), layout="constrained")
-    top, middle, bottom, text = fig.subfigures(4, 1, height_ratios=[4, 1.9, 2.2, 2.6])
-    fig.suptitle(
-        f"{bench.model.name} (SHA-256 {bench.sha256[:8]}…) in 8 bits, judged on {len(bench.pictures)} pictures",
-        **plot.LITERAL,
-    )
-    ax = top.add_subplot()
-    ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, bench.busiest, target))))))
-    ax.set_axis_off()
-    _map(middle.add_subplot(), bench, None)
-    _history(bottom.subplots(1, 3), bench)
-    changed = [f"{t}   {lo:.4g} … {hi:.4g}   {bench.dtype(t)}" for t, (lo, hi) in bench.settings["ranges"].items()]
-    changed += [f"{t}   {bench.dtype(t)}" for t in bench.settings["a16"] if t not in bench.settings["ranges"]]
-    changed += [] if bench.settings["per_channel"] else ["weights: one scale for each tensor"]
-    shown = changed[:10] + [f"… and {len(changed) - 10} more"] * (len(changed) > 10) or ["nothing"]
-    for x, title, lines in ((0.02, "Changed", "\n".join(shown)), (0.55, "Lowest SQNR now", _worst(bench, 10))):
+    parts = fig.subfigures(4, 1, squeeze=False, height_ratios=[4, 1.9, 2.2, 2.6])
+    top, middle, bottom, text = parts[:, 0]
+    judged = f"judged on {len(experiment.inputs)} {experiment.task.words.inputs}"
+    fig.suptitle(f"{experiment.model.name} (SHA-256 {experiment.sha256[:8]}…) in 8 bits, {judged}", **LITERAL)
+    _draw_results(top.add_subplot(), experiment, target)
+    _draw_network(middle.add_subplot(), experiment, None)
+    _draw_history(bottom, experiment)
+    columns = (0.02, "Changed", "\n".join(_changes(experiment))), (0.55, "Lowest SQNR now", _lowest(experiment, 10))
+    for x, title, lines in columns:
         text.text(x, 0.95, title, va="top", weight="bold", fontsize=10)
-        text.text(x, 0.85, lines, va="top", fontsize=7, family="monospace", **plot.LITERAL)
+        text.text(x, 0.85, lines, va="top", fontsize=7, family="monospace", **LITERAL)
     return fig
 
 
-def still(bench: Experiment) -> Figure:
-    """What stays of the workbench where no kernel runs: one picture's boxes, the network, the history."""
+def still(experiment: Experiment) -> Figure:
+    """What stays of the workbench where no kernel runs: one input's results, the network, the lowest SQNRs."""
     fig = Figure(figsize=(8, 4.6), layout="constrained")
-    left, right = fig.subfigures(1, 2, width_ratios=[1.15, 1])
-    ax = left.add_subplot()
-    ax.imshow(np.asarray(Image.open(io.BytesIO(png(overlay(bench, bench.busiest, width=4.4, height=4.4))))))
-    ax.set_axis_off()
+    left, right = fig.subfigures(1, 2, squeeze=False, width_ratios=[1.15, 1])[0]
+    _draw_results(left.add_subplot(), experiment, width=4.4, height=4.4)
     right.suptitle("Which tensor's range would you drag?", fontsize=11)
-    upper, lower = right.subfigures(2, 1, height_ratios=[1.2, 1])
-    _map(upper.add_subplot(), bench, None)
-    lower.text(0.05, 0.95, _worst(bench, 8), va="top", fontsize=8, family="monospace", **plot.LITERAL)
+    upper, lower = right.subfigures(2, 1, squeeze=False, height_ratios=[1.2, 1])[:, 0]
+    _draw_network(upper.add_subplot(), experiment, None)
+    lower.text(0.05, 0.95, _lowest(experiment, 8), va="top", fontsize=8, family="monospace", **LITERAL)
     return fig
 
 
-def save_page(bench: Experiment, path) -> Path:
+def save_page(experiment: Experiment, path: str | Path) -> Path:
     """Write `page` as a PNG."""
-    path = bench.writable(path)
-    path.write_bytes(png(page(bench)))
+    path = experiment.writable(path)
+    path.write_bytes(png(page(experiment)))
     return path
 
 
-def overlay(bench: Experiment, index: int, target: str = "cpu", width: float = 8, height: float = 4.3) -> Figure:
-    """The task's picture of one input with the settings as they are, within width × height inches."""
-    fig = bench.task.picture(bench.pictures[index], bench.reference[index], bench.detect(index, target), bench.names)
+def overlay(experiment: Experiment, index: int, target: str = "cpu", width: float = 8, height: float = 4.3) -> Figure:
+    """The task's picture of one input with the settings as they are, width × height inches."""
+    test = experiment.results(index, target)
+    fig = experiment.task.picture(experiment.inputs[index], experiment.reference[index], test, experiment.names)
     fig.set_size_inches(width, height)
-    fig.set_layout_engine("none")  # a third of the time that it takes to draw
-    fig.axes[0].set_position([0, 0, 1, 1 - 0.28 / height])
-    fig.axes[0].title.set_fontsize(min(11, 2.4 * width))
+    ax = fig.axes[0]
+    if not ax.axison:  # an image: it fills the figure below its title
+        fig.set_layout_engine("none")  # a third of the time that it takes to draw
+        ax.set_position((0, 0, 1, 1 - 0.28 / height))
+    ax.title.set_fontsize(min(11, 2.4 * width))
     return fig
 
 
-def img(figure, alt: str) -> str:
+def img(figure: Figure, alt: str) -> str:
     """A figure as HTML, which unlike an Image widget has words for a screen reader."""
     data = base64.b64encode(png(figure)).decode()
     return f'<img alt="{html.escape(alt)}" decoding="sync" src="data:image/png;base64,{data}">'
 
 
-def table(columns: dict[str, dict], words: dict[str, str]) -> str:
+def table(columns: Mapping[str, Metrics], task: Task) -> str:
     """Metrics with their 95 % intervals as an HTML table: a column for each {title: metrics}, a row for each of
-    `words` {key: what it is}."""
-    found = [("over all inputs (95 % interval)", *columns)]
-    for key, name in words.items():
-        cells = ("{:.3f} ({:.3f} … {:.3f})".format(*m[key]) for m in columns.values())
-        found.append((name, *("nothing to compare" if "nan" in cell else cell for cell in cells)))
+    the task's `shown`."""
+    found = [(f"over all {task.words.inputs} (95 % interval)", *columns)]
+    for key, name in task.shown.items():
+        cells = ("{:.3f} ({:.3f} … {:.3f})".format(*metrics[key]) for metrics in columns.values())
+        found.append((name, *(f"no {task.words.result} to compare" if "nan" in cell else cell for cell in cells)))
     return rows(found)
 
 
-def rows(rows) -> str:
-    """Cells as an HTML table, the first row its head."""
-    tags = ["th", *["td"] * (len(rows) - 1)]
-    lines = ("".join(f"<{t}>{html.escape(str(c))}</{t}>" for c in row) for t, row in zip(tags, rows, strict=True))
+def rows(cells: Sequence[Sequence[object]]) -> str:
+    """Cells as an HTML table, the first row its head.
+
+    >>> rows([("box", "IoU"), ("<cat>", 0.5)])[:76]
+    "<table style='line-height: 1.3; border-spacing: 10px 0'><tr><th>box</th><th>"
+    """
+    tags = ["th", *["td"] * (len(cells) - 1)]
+    lines = ("".join(f"<{t}>{html.escape(str(c))}</{t}>" for c in row) for t, row in zip(tags, cells, strict=True))
     return f"<table style='{TABLE}'>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
