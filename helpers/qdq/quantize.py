@@ -84,6 +84,8 @@ def _quantizer(
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
+    for k, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{k}"  # without a name ONNX Runtime gives no 16 bits
     config = get_qnn_qdq_config(
         model,
         None,
