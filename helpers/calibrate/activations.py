@@ -37,6 +37,11 @@ class Activations:
     Activations go into arrays that are kept from feed to feed: fresh memory costs as much as a Conv. Two whole
     feeds side by side, a thread each, keep the cores busier than one feed cut into threads: `runs` says how many.
     Raises ValueError for a tensor that is not there.
+
+    >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+    >>> index, seen = Activations(onnx.parser.parse_model(text), None, None)(0, "feed 0", {"x": np.float32([-1, 2])})
+    >>> seen["y"].extremes
+    (0.0, 2.0)
     """
 
     def __init__(self, model: ModelLike, tensors: Collection[str] | None, sample: int | None):
