@@ -1,8 +1,30 @@
-"""Shared fixtures: the course's own model cut, quantized once, for every test that needs a QDQ graph."""
+"""Shared by all: data/'s own model cut and quantized once, an empty cache, a server, and which tests stay together."""
+
+import http.server
+import threading
 
 import pytest
+from hypothesis import settings
+from local_server import Server
 
 from helpers import assets, calibrate, qdq, session, vision
+from helpers.workbench import experiment
+
+settings.register_profile("house", deadline=None)  # no stopwatch: the machine may be busy
+settings.load_profile("house")
+
+ALONE = {"test_notebooks.py"}  # files whose tests share nothing, so that both workers may take them
+LONG = ("tests/test_notebooks.py", "tests/test_browser.py")  # begun first, or one worker would end alone with them
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A file's tests go to one worker, which then makes the file's fixtures once."""
+    for item in items:
+        if item.path.name not in ALONE:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
 
 needs_htp = pytest.mark.skipif("htp" not in session.targets(), reason="no HTP here: see `python -m helpers doctor`")
 
@@ -26,3 +48,35 @@ def ranges(cut):
 @pytest.fixture(scope="session")
 def int8(work, cut, ranges):
     return qdq.quantize_model(cut, work / "int8.onnx", ranges)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache and no folder named, so that nothing of this machine shows."""
+    monkeypatch.setattr(assets.places, "CACHE", tmp_path / "cache")
+    monkeypatch.delenv(assets.VARIABLE, raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def url():
+    """The address of a file that `local_server.Server` serves."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    Server.body, Server.breaks, Server.ranges = bytes(range(256)) * 500, 0, []
+    yield f"http://127.0.0.1:{server.server_port}/file"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def opened_experiment():
+    return experiment.Experiment(assets.model(), assets.images("validation")[:3], assets.images("calibration")[:4])
+
+
+@pytest.fixture
+def here(opened_experiment):
+    """An experiment on data/'s model with nothing changed and nothing kept."""
+    opened_experiment.apply({"ranges": {}, "a16": [], "per_channel": True}, "start")
+    opened_experiment.kept = {}
+    return opened_experiment

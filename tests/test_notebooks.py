@@ -30,6 +30,7 @@ def test_runs_on_data(path, tmp_path):
     run(path, tmp_path, **{assets.VARIABLE: ""})
 
 
+@pytest.mark.yolo
 @each
 def test_runs_on_the_real_assets(path, tmp_path):
     source = path.read_text(encoding="utf-8")

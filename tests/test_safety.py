@@ -11,9 +11,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from helpers.backend import quiet_stdout
 
 from helpers import assets, plot
+from helpers.targets.qnn import quiet_stdout
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLE = "ORT_DISABLE_TELEMETRY"
@@ -152,6 +152,6 @@ def test_a_dollar_in_a_name_is_no_formula(tmp_path):
 
 def test_no_progress_bar_gets_a_name_as_raw_html():
     """tqdm writes `desc=` into a notebook's page as it is, and escapes what `set_description` is given."""
-    for path in sorted((ROOT / "helpers").glob("*.py")):
+    for path in sorted((ROOT / "helpers").rglob("*.py")):
         found = re.findall(r"tqdm\(.*desc=(.)", path.read_text(encoding="utf-8"))
         assert set(found) <= {'"'}, path
