@@ -10,7 +10,7 @@ from helpers.boxes import (
     paired_boxes,
     paired_metrics,
 )
-from helpers.tasks.detection import Detector, class_scores, decode, evaluate, labels
+from helpers.tasks import Detector, class_scores, decode, evaluate, labels
 from helpers.tasks.feeds import Feeds, letterbox
 
 __all__ = [

@@ -71,6 +71,8 @@ class Interval(NamedTuple):
     high: float
 
     def __repr__(self) -> str:
+        if self.low == np.inf:
+            return "∞ (in every draw)"
         return f"{self.value:.4f} ({self.low:.4f} … {self.high:.4f})"
 
 
@@ -79,8 +81,8 @@ def interval(samples: np.ndarray) -> Interval:
 
     >>> interval(np.array([0.5, 0.4, 0.6]))
     0.5000 (0.4050 … 0.5950)
-    >>> interval(np.full(3, np.inf))
-    inf (inf … inf)
+    >>> interval(np.full(3, np.inf))  # an SQNR where nothing differs
+    ∞ (in every draw)
     """
     seen = samples[1:][np.isfinite(samples[1:])]
     if np.isinf(samples).all():

@@ -73,16 +73,12 @@ def function_lut(function: Callable[[np.ndarray], np.ndarray], source: QParams, 
 
     `function` is called with 256 real numbers, float64.
 
+    >>> from helpers.graph.activations import sigmoid
     >>> function_lut(sigmoid, QParams(0.5, 0, "uint8"), QParams(1 / 255, 0, "uint8"))[:3]
     array([127, 159, 186], dtype=uint8)
     """
     y = function(dequantize(np.arange(256), source).astype(np.float64)).astype(np.float32)
     return np.clip(np.rint(y / np.float32(target.scale) + np.float32(target.zero_point)), 0, 255).astype(np.uint8)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """σ(x) = 1/(1 + e⁻ˣ), in x's precision."""
-    return 1 / (1 + np.exp(-x))
 
 
 def stored_bias(bias: np.ndarray, scale: np.float32, unit: np.float32, per_channel: bool = True) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Where a graph runs, proved: a file a target, and `load`, which opens a model on one, whole, or fails."""
 
 from helpers.targets.compiler import compile_context
-from helpers.targets.onnxruntime_session import placement
+from helpers.targets.onnxruntime_session import ARRAY_TYPES, placement
 from helpers.targets.op_trace import Kernel, op_trace
 from helpers.targets.qnn import QNN, qnn
 from helpers.targets.target import Target, get, load, quickest, registry, targets
 
 __all__ = [
+    "ARRAY_TYPES",
     "QNN",
     "Kernel",
     "Target",

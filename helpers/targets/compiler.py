@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from helpers.graph import Model, refuse_overwrite
+import onnxruntime as ort
+
+from helpers.graph import Model, StrPath, refuse_overwrite
 from helpers.targets import context
 from helpers.targets.htp import qnn_options
 from helpers.targets.onnxruntime_session import open_session
@@ -14,7 +17,7 @@ from helpers.targets.qnn import provider_options, qnn, quiet_stdout, refuse_anot
 from helpers.targets.target import load
 
 
-def compile_context(path, out, embed: bool = True, **options) -> Path:
+def compile_context(qdq_model: StrPath, out: StrPath, embed: bool = True, **options: str) -> Path:
     """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
 
     Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73), unless `options`
@@ -25,8 +28,12 @@ def compile_context(path, out, embed: bool = True, **options) -> Path:
 
     Raises as `load(path, "htp")` does, and ValueError for a context, a model that is not quantized, a name that does
     not end in .onnx or is taken by another file. Source: ONNX Runtime, "EPContext design".
+
+    >>> compile_context("model.onnx", "model.ctx")
+    Traceback (most recent call last):
+    ValueError: model.ctx: a context is an ONNX file; give a name that ends in .onnx.
     """
-    path, out = Path(path), Path(out)
+    path, out = Path(qdq_model), Path(out)
     _refuse(path, out)
     device, needed = qnn()
     used = provider_options(options, needed)
@@ -36,8 +43,8 @@ def compile_context(path, out, embed: bool = True, **options) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
         _compile(path, Path(work) / out.name, embed, qnn_options(device, used, whole=True), options)
-        built_for = {k: used[k] for k in ("soc_model", "htp_arch") if k in used} or {"device": "this NPU"}
-        context.write_manifest(Path(work) / out.name, path, context.ranges_beside(path), **built_for, options=told)
+        hexagon = {name: value for name, value in used.items() if name in ("soc_model", "htp_arch")}
+        context.write_manifest(Path(work) / out.name, path, hexagon or {"device": "this NPU"}, told)
         for file in sorted(Path(work).iterdir(), key=lambda f: f.suffix == ".onnx"):  # the shell last
             os.replace(file, out.with_name(file.name))
     return out
@@ -59,12 +66,13 @@ def _refuse(path: Path, out: Path) -> None:
     context.refuse_foreign(out)
 
 
-def _compile(path: Path, made: Path, embed: bool, session_options, asked: dict) -> None:
+def _compile(path: Path, made: Path, embed: bool, session_options: ort.SessionOptions, asked: dict[str, Any]) -> None:
+    """Write the context `made`; where that fails, raise as a session with the options `asked` for does."""
     for key, value in {"enable": "1", "embed_mode": str(int(embed)), "file_path": str(made)}.items():
         session_options.add_session_config_entry(f"ep.context_{key}", value)
     try:
         with quiet_stdout():
             open_session(path, session_options, enable_fallback=0)
     except (RuntimeError, ValueError):
-        load(path, "htp", **asked)  # says it by node
+        load(path, "htp", **asked)  # names the node
         raise

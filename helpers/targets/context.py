@@ -5,44 +5,62 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from helpers.graph import sha256
+from helpers.graph import StrPath, save_json, sha256
 from helpers.targets.qnn import HEXAGON, hexagon
 
 
-def is_context(path) -> bool:
-    """Whether an ONNX file is a shell around a compiled context: it has an EPContext node."""
+def is_context(path: StrPath) -> bool:
+    """Whether an ONNX file is a shell around a compiled context: it has an EPContext node.
+
+    >>> from helpers import assets
+    >>> is_context(assets.model())
+    False
+    """
     try:
         return any(n.op_type == "EPContext" for n in onnx.load(path, load_external_data=False).graph.node)
     except Exception:
         return False  # not a model at all: whoever opens it says so
 
 
-def manifest(path) -> Path:
-    """Where the manifest of a context lies: beside it, with .json for .onnx."""
+def manifest(path: StrPath) -> Path:
+    """Where the manifest of a context lies: beside it, with .json for .onnx.
+
+    >>> manifest("phone/model.onnx").as_posix()
+    'phone/model.json'
+    """
     return Path(path).with_suffix(".json")
 
 
-def write_manifest(path, source, ranges: str, **built_for) -> Path:
-    """Write the manifest of the context `path` and of all its files, made from the QDQ model `source`."""
-    path, source = Path(path), Path(source)
+def write_manifest(path: Path, source: Path, built_for: dict[str, str], options: dict[str, str]) -> Path:
+    """Write the manifest of the context `path` and of all its files, made from the QDQ model `source`.
+
+    `built_for` names the Hexagon, `options` are all of the provider that it was compiled with.
+    """
     files = sorted(f for f in path.parent.iterdir() if f.name.startswith(path.stem) and f.suffix in (".onnx", ".bin"))
     record = {
         "files": {f.name: sha256(f) for f in files},
         "source": {"name": source.name, "sha256": sha256(source)},
-        "ranges": ranges,
+        "ranges": ranges_beside(source),
         **built_for,
+        "options": options,
         **{name: importlib.metadata.version(name) for name in ("onnxruntime", "onnxruntime-qnn")},
     }
-    manifest(path).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    return manifest(path)
+    return save_json(record, manifest(path))
 
 
-def refuse_foreign(path) -> None:
-    """Raise ValueError where a context cannot be written to `path` without losing a file that is not one, or its."""
-    path, paper = Path(path), manifest(path)
+def refuse_foreign(path: Path) -> None:
+    """Raise ValueError where writing a context to `path` would lose a file that is no context, or not of one.
+
+    >>> path = save_json({}, getfixture("tmp_path") / "a.json").with_suffix(".onnx")
+    >>> refuse_foreign(path)
+    Traceback (most recent call last):
+    ValueError: ...a.json: exists and is no manifest, which goes there; give another name for the context.
+    """
+    paper = manifest(path)
     binary = path.with_name(f"{path.stem}_qnn.bin")
     if path.exists() and not is_context(path):
         raise ValueError(f"{path}: exists and is no compiled context; give another name for the context.")
@@ -59,8 +77,13 @@ def _is_manifest(paper: Path) -> bool:
         return False
 
 
-def ranges_beside(model) -> str:
-    """Where the ranges of a QDQ model came from, as the `ranges.json` beside it says; "unknown" without one."""
+def ranges_beside(model: StrPath) -> str:
+    """Where the ranges of a QDQ model came from, as the `ranges.json` beside it says; "unknown" without one.
+
+    >>> path = save_json({"method": "mse", "calibrated_on": ["a.png"]}, getfixture("tmp_path") / "ranges.json")
+    >>> ranges_beside(path.with_name("int8.onnx"))
+    'mse, 1 pictures'
+    """
     try:
         found = json.loads(Path(model).with_name("ranges.json").read_text(encoding="utf-8"))
         return f"{found['method']}, {len(found['calibrated_on'])} pictures"
@@ -68,7 +91,7 @@ def ranges_beside(model) -> str:
         return "unknown"
 
 
-def built_for(record: dict) -> dict[str, str]:
+def built_for(record: dict[str, Any]) -> dict[str, str]:
     """The provider options in a manifest that name the Hexagon; {} where a real NPU compiled for itself.
 
     >>> built_for({"soc_model": "60", "htp_arch": "73", "options": {"vtcm_mb": "4", "profiling_level": "off"}})
@@ -78,7 +101,7 @@ def built_for(record: dict) -> dict[str, str]:
     return {name: told[name] for name in HEXAGON if name in told}
 
 
-def fit(path, options: dict) -> dict[str, str]:
+def fit(path: StrPath, options: dict[str, str]) -> dict[str, str]:
     """Check a context's files and return `options` with the VTCM that it was compiled for.
 
     Raises ValueError where it was compiled for another Hexagon than `options` name: the backend would run it all the
@@ -95,8 +118,15 @@ def fit(path, options: dict) -> dict[str, str]:
     return options | made
 
 
-def verify_manifest(path) -> dict:
-    """The manifest's record, once every file's SHA-256 is found to match; raises ValueError where one does not."""
+def verify_manifest(path: StrPath) -> dict[str, Any]:
+    """The manifest's record, once every file's SHA-256 is found to match.
+
+    Raises ValueError where one does not, and where there is no manifest.
+
+    >>> verify_manifest("nowhere.onnx")
+    Traceback (most recent call last):
+    ValueError: nowhere.onnx: a compiled context without its manifest nowhere.json; compile it again with ...
+    """
     path, paper = Path(path), manifest(path)
     again = "compile it again with `python -m helpers compile`."
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from helpers.graph import Model, ModelLike
 from helpers.integer import Session, Simulator
 from helpers.targets.target import Target
 
@@ -9,19 +13,23 @@ from helpers.targets.target import Target
 class Integer(Target):
     """`helpers.integer` behind the face of a session; it has no nodes to place."""
 
-    name, label, where, order = "integer", "as on HTP", "HTP's integers in NumPy", 1
+    name, label, where = "integer", "as on HTP", "HTP's integers in NumPy"
+    order = 1
     dtypes = frozenset({"uint8"})
     npu_codes = True
 
     def describe(self) -> str:
+        """What it computes, and what it takes."""
         return "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"
 
-    def open(self, model, **options) -> Session:
+    def open(self, model: Model | Path, **options: Any) -> Session:
+        """The simulator behind the methods of a session; raises ValueError for options, and as `Simulator` does."""
         if options:
             raise ValueError("target 'integer' takes no options; it computes the graph as the HTP would.")
         return Session(model)
 
-    def simulator(self, model) -> Simulator:
+    def simulator(self, model: ModelLike) -> Simulator:
+        """The simulator itself, which shows every tensor."""
         return Simulator(model)
 
 

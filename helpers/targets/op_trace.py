@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from helpers.graph import Feed, StrPath
+from helpers.targets.onnxruntime_session import ARRAY_TYPES
 from helpers.targets.target import load
 
 
@@ -21,7 +23,7 @@ class Kernel(NamedTuple):
     nodes: tuple[str, ...]
 
 
-def op_trace(path, feed=None) -> list[Kernel]:
+def op_trace(path: StrPath, feed: Feed | None = None) -> list[Kernel]:
     """What the HTP made of a model's nodes, read from the backend's own trace of one run: who was fused with whom.
 
     A kernel of 0 cycles was fused into another: SiLU's Sigmoid into its Mul. Without a `feed` the inputs are zeros.
@@ -33,15 +35,14 @@ def op_trace(path, feed=None) -> list[Kernel]:
         session = load(
             path, "htp", profiling_level="detailed", enable_framework_op_trace="1", profiling_file_path=str(trace)
         )
-        kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}
-        session.run(None, feed or {i.name: np.zeros(i.shape, kinds[i.type]) for i in session.get_inputs()})
+        zeros = {i.name: np.zeros(i.shape, ARRAY_TYPES[i.type]) for i in session.get_inputs()}
+        session.run(None, feed or zeros)
         del session
         with open(trace, encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["Message"] == "NODE"]
-    return [
-        Kernel(
-            row["Event Identifier"].rpartition(":OpId_")[0], int(row["Time"]), tuple(row["ONNX Source Ops"].split(";"))
-        )
-        for row in rows
-        if row["ONNX Source Ops"]
-    ]
+    return [_kernel(row) for row in rows if row["ONNX Source Ops"]]
+
+
+def _kernel(row: dict[str, str]) -> Kernel:
+    name, _, _ = row["Event Identifier"].rpartition(":OpId_")
+    return Kernel(name, int(row["Time"]), tuple(row["ONNX Source Ops"].split(";")))

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ QNN_OPTIONS = {name: _one_of("0 1") for name in _SWITCHES.split()} | {
 }
 
 
-def provider_options(given: dict, needed: dict) -> dict[str, str]:
+def provider_options(given: dict[str, str], needed: dict[str, str]) -> dict[str, str]:
     """The options of one session: those `given`, checked by name and value, on top of those `needed`.
 
     Either of soc_model and htp_arch brings the other along: the backend follows soc_model where they differ, so the
@@ -119,11 +119,13 @@ def provider_options(given: dict, needed: dict) -> dict[str, str]:
 
 
 HEXAGON = ("soc_model", "htp_arch", "vtcm_mb")  # the options that make the emulator another machine
-_sessions = weakref.WeakKeyDictionary()  # session of the emulator: the Hexagon that it runs on
+_sessions: weakref.WeakKeyDictionary[ort.InferenceSession, str] = (
+    weakref.WeakKeyDictionary()
+)  # the emulator's, each with its Hexagon
 
 
-def hexagon(options: dict) -> str:
-    """The Hexagon that provider options, or those in a context's passport, name.
+def hexagon(options: dict[str, str]) -> str:
+    """The Hexagon that provider options, or those in a context's manifest, name.
 
     >>> hexagon({"soc_model": "60", "htp_arch": "73", "vtcm_mb": "4"})
     'soc_model 60, v73 with 4 MB of VTCM'
@@ -134,27 +136,24 @@ def hexagon(options: dict) -> str:
     return f"soc_model {options['soc_model']}, v{options['htp_arch']}{vtcm}"
 
 
-def remember(session, options: dict) -> None:
+def remember(session: ort.InferenceSession, options: dict[str, str]) -> None:
     """Note which Hexagon the emulator runs this session on, for as long as the session lives."""
     _sessions[session] = hexagon(options)
 
 
-def refuse_another(options: dict) -> None:
+def refuse_another(options: dict[str, str]) -> None:
     """Raise RuntimeError while a session of another Hexagon is open: the emulator is one Hexagon, the last asked for.
 
     The older session would fail at its next run, with error 1100 and no reason.
     """
     wanted = hexagon(options)
     if set(_sessions.values()) - {wanted}:
-        gc.collect()
+        gc.collect()  # a session that nobody holds any more may wait in a cycle
     for other in set(_sessions.values()) - {wanted}:
         raise RuntimeError(
             f"the emulator is one Hexagon at a time, and a session for {other} is open; delete it before you ask for "
             f"{wanted}, or use another process."
         )
-
-
-_changing, _quiet = threading.Lock(), {"users": 0, "kept": -1}  # descriptor 1 is the whole process's
 
 
 @functools.cache
@@ -181,8 +180,12 @@ def qnn() -> tuple[ort.OrtEpDevice, dict[str, str]]:
     raise RuntimeError("target 'htp' is not here: onnxruntime-qnn sees no Hexagon NPU on this machine; use 'cpu'.")
 
 
+_changing = threading.Lock()  # descriptor 1 is the whole process's
+_quiet = {"users": 0, "kept": -1}  # uses of `quiet_stdout` under way, and a copy of descriptor 1
+
+
 @contextlib.contextmanager
-def quiet_stdout():
+def quiet_stdout() -> Iterator[None]:
     """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout.
 
     Uses may nest and overlap in threads: the first turns descriptor 1 to nowhere, the last one out restores it.

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import onnx
+import onnxruntime as ort
+
 import helpers.targets as package
-from helpers.graph import Model
+from helpers.graph import Model, ModelLike
 from helpers.integer import Simulator
 
 
@@ -20,6 +23,13 @@ class Target:
     `name` is what `load` is asked for, `label` the row of a table of an INT8 graph on it, `where` its name in a
     sentence. `dtypes` are the activations that it computes in integers. `order` ranks targets that compute the same
     codes: the lowest is the quickest.
+    `npu_codes`: its codes are those of the NPU, rounding included. `runs_floats`: it computes a graph as written,
+    quantized or not, and shows any tensor. `proves_placement`: nodes could land elsewhere, so that it must be shown
+    that none did. `quickly`: options of `open` that are quicker and hardly change the numbers.
+
+    >>> from helpers import targets
+    >>> targets.get("cpu").runs_floats, targets.get("cpu").npu_codes
+    (True, False)
     """
 
     name: ClassVar[str]
@@ -27,14 +37,10 @@ class Target:
     where: ClassVar[str]
     order: ClassVar[int]
     dtypes: ClassVar[frozenset[str]]
-    npu_codes: ClassVar[bool] = False  # whether its codes are those of the NPU, rounding included
-    runs_floats: ClassVar[bool] = (
-        False  # whether it computes a graph as written, quantized or not, and shows any tensor
-    )
-    proves_placement: ClassVar[bool] = (
-        False  # whether nodes could land elsewhere, so that it must be shown that none did
-    )
-    quickly: ClassVar[dict[str, Any]] = {}  # options of `open` that are quicker and hardly change the numbers
+    npu_codes: ClassVar[bool] = False
+    runs_floats: ClassVar[bool] = False
+    proves_placement: ClassVar[bool] = False
+    quickly: ClassVar[dict[str, Any]] = {}
 
     def unavailable(self) -> str | None:
         """Why this machine does not have it, as a sentence; None where it does."""
@@ -44,26 +50,36 @@ class Target:
         """One line that says what it is here."""
         raise NotImplementedError
 
-    def open(self, model: Model | Path, **options):
-        """A session with `run`, `get_inputs`, `get_outputs` and `get_modelmeta`, as ONNX Runtime's; the model runs
-        whole or RuntimeError names the node that does not."""
+    def open(self, model: Model | Path, **options: Any) -> ort.InferenceSession:
+        """A session with `run`, `get_inputs`, `get_outputs` and `get_modelmeta`, as ONNX Runtime's.
+
+        The model runs whole, or RuntimeError names the node that does not. Raises ValueError for an unknown option.
+        """
         raise NotImplementedError
 
-    def simulator(self, model) -> Simulator | None:
+    def simulator(self, model: ModelLike) -> Simulator | None:
         """The target's arithmetic tensor by tensor, where it is one of ours."""
         return None
 
 
 @functools.cache
 def registry() -> dict[str, Target]:
-    """{name: Target} of every file of this folder that holds a TARGET, in order of `order`."""
+    """{name: Target} of every file of this folder that holds a TARGET, in order of `order`.
+
+    >>> list(registry())[:2]
+    ['cpu', 'integer']
+    """
     modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     found = [module.TARGET for module in modules if hasattr(module, "TARGET")]
     return {target.name: target for target in sorted(found, key=lambda t: t.order)}
 
 
 def get(name: str) -> Target:
-    """The target of that name; ValueError that lists what this machine has."""
+    """The target of that name; raises ValueError that lists what this machine has.
+
+    >>> get("cpu").where
+    'CPU'
+    """
     if name not in registry():
         raise ValueError(f"target '{name}' is unknown; this machine has: {', '.join(targets())}.")
     return registry()[name]
@@ -78,10 +94,10 @@ def targets() -> dict[str, str]:
     return {name: target.describe() for name, target in registry().items() if target.unavailable() is None}
 
 
-def load(model, target: str = "cpu", *, optimize: bool = False, **options):
+def load(model: ModelLike, target: str = "cpu", *, optimize: bool = False, **options: Any) -> ort.InferenceSession:
     """Open an ONNX model on one target, whole, or fail: no node moves elsewhere in silence.
 
-    `model` is a path or a `graph.Model`. `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse,
+    `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse,
     which changes QDQ results; `threads` and `arena` set what it takes of the machine). `htp` compiles it for the
     Hexagon: on the NPU where there is one, else in Qualcomm's emulator as Snapdragon X Elite; its `options` are the
     QNN provider's own, as strings, and checked; `soc_model` or `htp_arch` ask the emulator for another Hexagon.
@@ -97,14 +113,19 @@ def load(model, target: str = "cpu", *, optimize: bool = False, **options):
     >>> load(assets.model(), "cpu").get_inputs()[0].shape
     [1, 3, 320, 320]
     """
+    if isinstance(model, onnx.ModelProto):
+        model = Model(model)
     if not isinstance(model, Model):
         model = Path(model)
         if not model.is_file():
             raise FileNotFoundError(f"{model}: no such file; give the path of an ONNX model.")
     chosen = get(target)
-    if reason := chosen.unavailable():
+    reason = chosen.unavailable()
+    if reason:
         raise RuntimeError(reason)
-    return chosen.open(model, **({"optimize": True} if optimize else {}), **options)
+    if optimize:
+        options["optimize"] = True
+    return chosen.open(model, **options)
 
 
 def quickest(wanted: Callable[[Target], bool]) -> Target | None:

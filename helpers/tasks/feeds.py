@@ -1,29 +1,34 @@
-"""Pictures as a model's inputs: calibration and inference share one way to make them."""
+"""Images as a model's inputs: calibration and inference share one way to make them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from helpers import targets
 from helpers.assets import open_image
+from helpers.graph import StrPath
+
+Size = int | tuple[int, int]  # (height, width) in px, or the side of a square
+ImageLike = StrPath | Image.Image | np.ndarray  # a file, an open image, or H×W×3 uint8
 
 
-def letterbox(image, size=640) -> tuple[np.ndarray, float, tuple[int, int]]:
-    """Fit a picture into `size`, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
+def letterbox(image: ImageLike, size: Size = 640) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """Fit an image into `size`, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
 
-    `size` is (height, width) or the side of a square, H = W. x is 1×3×H×W float32 in 0…1, RGB; a point of the
-    picture sits at `gain·p + (left, top)` px in x. Calibration and inference share this one function: another resize
-    would be another distribution. `image` is a path, a PIL image or an H×W×3 uint8 array.
+    x is 1×3×H×W float32 in 0…1, RGB; a point of the image sits at `gain·p + (left, top)` px in x. Calibration and
+    inference share this one function: another resize would be another distribution. Raises as `open_image` does.
 
     >>> x, gain, pad = letterbox(Image.new("RGB", (100, 50)), (320, 400))
     >>> x.shape, gain, pad
     ((1, 3, 320, 400), 4.0, (0, 60))
     """
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else open_image(image)
-    high, wide = _height_width(size)
+    high, wide = height_width(size)
     gain = min(wide / image.width, high / image.height)
     width, height = max(1, round(image.width * gain)), max(1, round(image.height * gain))
     if (width, height) != image.size:
@@ -35,12 +40,17 @@ def letterbox(image, size=640) -> tuple[np.ndarray, float, tuple[int, int]]:
     return np.ascontiguousarray(x), gain, (left, top)
 
 
-def _height_width(size) -> tuple[int, int]:
-    return (size, size) if np.ndim(size) == 0 else tuple(size)
+def height_width(size: Size) -> tuple[int, int]:
+    """(height, width) of a `Size`.
+
+    >>> height_width(640)
+    (640, 640)
+    """
+    return size if isinstance(size, tuple) else (size, size)
 
 
-def picture_input(session, path) -> tuple[str, tuple[int, int]]:
-    """Name and (height, width) of a model's one input, 1×3×H×W; ValueError where the model takes something else."""
+def picture_input(session: Any, path: StrPath) -> tuple[str, tuple[int, int]]:
+    """Name and (height, width) of a session's one input, 1×3×H×W; ValueError where `path` takes something else."""
     first, *more = session.get_inputs()
     size = tuple(first.shape[2:])
     if more or list(first.shape) != [1, 3, *size] or len(size) != 2 or not all(isinstance(n, int) for n in size):
@@ -50,11 +60,11 @@ def picture_input(session, path) -> tuple[str, tuple[int, int]]:
 
 
 class Feeds:
-    """Pictures as a re-iterable of `{input name: 1×3×H×W float32}`, read one at a time, so memory stays flat.
+    """Images as `{input name: 1×3×H×W float32}`, read one at a time and anew at each pass, so memory stays flat.
 
     `model` (a path) sets the input's `name` and `size`, (height, width); without it they are 'images' and (640, 640),
-    YOLOv8's own.
-    Raises ValueError (no pictures) at once and names an unreadable picture when it is reached.
+    YOLOv8's own. Raises ValueError at once (no images; a model that takes no image) and names an unreadable image when
+    it is reached.
 
     >>> from helpers import assets
     >>> feeds = Feeds(assets.images()[:2], assets.model())
@@ -62,19 +72,19 @@ class Feeds:
     (2, (1, 3, 320, 320))
     """
 
-    def __init__(self, paths, model=None):
-        self.paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    def __init__(self, paths: StrPath | Iterable[ImageLike], model: StrPath | None = None):
+        self.paths: list[ImageLike] = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not self.paths:
             raise ValueError("no pictures were given; name a folder that holds .jpg or .png files.")
         self.name, self.size = "images", (640, 640)
         if model is not None:
             self.name, self.size = picture_input(targets.load(model), model)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {self.name: letterbox(self.paths[index], self.size)[0]}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return (self[i] for i in range(len(self)))

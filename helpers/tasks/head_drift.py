@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from helpers import targets
+from helpers.boxes import box_iou
+from helpers.graph import Feed, Model, StrPath
+from helpers.graph.activations import sigmoid
+from helpers.tasks.yolo_decode import dfl_sides
 from helpers.tasks.yolo_head import of_outputs
 
 _SEES = 0.1  # the score from which on a place counts
@@ -31,61 +35,91 @@ class Drift(NamedTuple):
         return self.score + self.box
 
 
-def _sides(logits) -> np.ndarray:
-    """Distances to the four sides in cells, places × 4, from DFL logits 4R × places: Σ i·softmax(logits)ᵢ."""
-    x = logits.reshape(4, len(logits) // 4, logits.shape[1]).astype(np.float64)
-    x = np.exp(x - x.max(1, keepdims=True))
-    return ((x * np.arange(x.shape[1])[:, None]).sum(1) / x.sum(1)).T
+class Seen(NamedTuple):
+    """What one stride of a head says at the places that count: (rows, columns), and for each its best class, the
+    score of that class, and the sides of the box there (left, top, right, bottom; places × 4, in cells)."""
+
+    places: tuple[np.ndarray, ...]
+    classes: np.ndarray
+    scores: np.ndarray
+    sides: np.ndarray
 
 
-def _iou(a, b) -> np.ndarray:
-    """IoU of boxes around one point, given as distances (left, top, right, bottom), each n × 4."""
-    area = [(d[:, :2] + d[:, 2:]).prod(1) for d in (a, b, np.minimum(a, b))]
-    return area[2] / np.maximum(area[0] + area[1] - area[2], 1e-12)
+def head_drift(fp32: Model | StrPath, qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu") -> Drift:
+    """Drift of a QDQ detector from its float model, both cut by `qdq.split_head`, on a few feeds.
+
+    It ranks methods with a dozen images, where AP needs thousands: nothing is matched, suppressed or cut off at a
+    threshold, so a small change of the model is a small change here. Feeds are read once, one at a time.
+    Raises ValueError for a graph that is not cut, and where the float model sees nothing.
+    """
+    one, other = tee(feeds)
+    return drift_against(_looks(fp32, one), qdq_model, other, target)
 
 
-def _seen(outputs, places=None) -> list:
-    """Per stride (places, best class there, its score, the four sides); at the places and classes given, if any."""
-    found = []
-    for k in range(0, len(outputs), 2):
-        box, logit = outputs[k][0], outputs[k + 1][0]
-        if places is None:
-            at = np.nonzero(logit.max(0) >= np.log(_SEES / (1 - _SEES)))
-            best = logit[:, at[0], at[1]].argmax(0)
-        else:
-            at, best = places[k // 2][:2]
-        score = 1 / (1 + np.exp(-logit[best, at[0], at[1]].astype(np.float64)))
-        found.append((at, best, score, _sides(box[:, at[0], at[1]])))
-    return found
+def reference_outputs(fp32: Model | StrPath, feeds: Iterable[Feed]) -> list[list[Seen]]:
+    """What the float model sees in each feed, stride by stride, for `drift_against`.
+
+    Raises ValueError for a graph that is no cut YOLOv8, and where it sees nothing at all.
+    """
+    seen = list(_looks(fp32, feeds))
+    if not any(len(stride.scores) for feed in seen for stride in feed):
+        raise _blind(len(seen))
+    return seen
 
 
-def outputs(fp32) -> list[str]:
+def drift_against(
+    seen: Iterable[list[Seen]], qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu"
+) -> Drift:
+    """`head_drift` against what `reference_outputs` saw in the same feeds, so that many are measured against one."""
+    session = targets.load(qdq_model, target, **targets.get(target).quickly)
+    change, overlap, count = [np.zeros(0)], [np.zeros(0)], 0
+    for before, feed in zip(seen, feeds, strict=True):
+        count += 1
+        for a, b in zip(before, _seen(session.run(None, feed), before), strict=True):
+            change.append(np.abs(a.scores - b.scores))
+            overlap.append(box_iou(_around_zero(a.sides), _around_zero(b.sides)))
+    changes = np.concatenate(change)
+    if not changes.size:
+        raise _blind(count)
+    return Drift(float(changes.mean()), float(1 - np.concatenate(overlap).mean()))
+
+
+def outputs(fp32: Model | StrPath) -> list[str]:
     """Names of a cut YOLOv8's outputs, DFL logits and class logits in turn; ValueError for any other graph."""
     return _names(targets.load(fp32), fp32)
 
 
-def _names(run, path) -> list[str]:
-    found = of_outputs([(o.name, o.shape) for o in run.get_outputs()])
+def _names(session: Any, path: Model | StrPath) -> list[str]:
+    found = of_outputs([(o.name, o.shape) for o in session.get_outputs()])
     if found is None:
         raise ValueError(f"{path}: has no class logits of its own; cut the head first with `qdq.split_head`.")
     return found.outputs
 
 
-def reference_outputs(fp32, feeds) -> list:
-    """What the float model sees in each feed, for `drift_against`; of the outputs only places that count are kept.
-
-    Raises ValueError for a graph that is no cut YOLOv8, and where it sees nothing at all.
-    """
-    seen = list(_looks(fp32, feeds))
-    if not any(len(score) for feed in seen for *_, score, _ in feed):
-        raise _blind(len(seen))
-    return seen
+def _looks(fp32: Model | StrPath, feeds: Iterable[Feed]) -> Iterator[list[Seen]]:
+    session = targets.load(fp32, "cpu", optimize=True)
+    _names(session, fp32)
+    return (_seen(session.run(None, feed)) for feed in feeds)
 
 
-def _looks(fp32, feeds):
-    run = targets.load(fp32, "cpu", optimize=True)
-    _names(run, fp32)
-    return (_seen(run.run(None, feed)) for feed in feeds)
+def _seen(outputs: Sequence[np.ndarray], before: list[Seen] | None = None) -> list[Seen]:
+    """One `Seen` for each stride; at the places and classes that were seen `before`, if any."""
+    found = []
+    for k, (boxes, logits) in enumerate(zip(outputs[::2], outputs[1::2], strict=True)):
+        box, logit = boxes[0], logits[0]
+        if before is None:
+            places = np.nonzero(logit.max(0) >= np.log(_SEES / (1 - _SEES)))
+            classes = logit[:, places[0], places[1]].argmax(0)
+        else:
+            places, classes = before[k].places, before[k].classes
+        scores = sigmoid(logit[classes, places[0], places[1]])
+        found.append(Seen(places, classes, scores, dfl_sides(box[:, places[0], places[1]])))
+    return found
+
+
+def _around_zero(sides: np.ndarray) -> np.ndarray:
+    """Boxes around one point, xyxy, from their distances (left, top, right, bottom) to it."""
+    return np.concatenate([-sides[:, :2], sides[:, 2:]], 1)
 
 
 def _blind(count: int) -> ValueError:
@@ -93,29 +127,3 @@ def _blind(count: int) -> ValueError:
         f"the float model sees nothing (no score of {_SEES} or more) in the {count} inputs to judge by, so drift "
         "cannot be measured; give inputs that hold objects, or choose ranges by a method alone (--method)."
     )
-
-
-def drift_against(seen: Iterable, qdq_model, feeds, target: str = "cpu") -> Drift:
-    """`head_drift` against what `reference_outputs` saw in the same feeds, so that many are measured against one."""
-    run = targets.load(qdq_model, target, **targets.get(target).quickly)
-    change, overlap, count = [], [], 0
-    for before, feed in zip(seen, feeds, strict=True):
-        count += 1
-        for a, b in zip(before, _seen(run.run(None, feed), before), strict=True):
-            change.append(np.abs(a[2] - b[2]))
-            overlap.append(_iou(a[3], b[3]))
-    change, overlap = np.concatenate(change or [[]]), np.concatenate(overlap or [[]])
-    if not change.size:
-        raise _blind(count)
-    return Drift(float(change.mean()), float(1 - overlap.mean()))
-
-
-def head_drift(fp32, qdq_model, feeds, target: str = "cpu") -> Drift:
-    """Drift of a QDQ detector from its float model, both cut by `qdq.split_head`, on a few feeds.
-
-    It ranks methods with a dozen pictures, where AP needs thousands: nothing is matched, suppressed or cut off at a
-    threshold, so a small change of the model is a small change here. Feeds are read once, one at a time.
-    Raises ValueError for a graph that is not cut, and where the float model sees nothing.
-    """
-    one, other = tee(feeds)
-    return drift_against(_looks(fp32, one), qdq_model, other, target)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from matplotlib.figure import Figure
 
 import helpers.tasks as package
 from helpers.boxes import Interval
 from helpers.calibrate import Histogram
-from helpers.graph import Model, float_model
+from helpers.graph import Feed, Model, ModelLike, StrPath, float_model
 
 Range = tuple[float, float]
 
@@ -28,63 +28,114 @@ class Words(NamedTuple):
     results: str = "outputs"
 
 
+class FeedList(Protocol):
+    """Feeds in a fixed order, made anew each time they are read, so that memory stays flat."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Feed: ...
+
+    def __iter__(self) -> Iterator[Feed]: ...
+
+
+class Runner(Protocol):
+    """A model on a target: from an input file to the task's results; `names` are those of the classes, if any."""
+
+    names: dict[int, str]
+
+    def results(self, image: Any) -> Any: ...
+
+
+class TotalDrift(Protocol):
+    """How far a quantized model is from its float one: a NamedTuple with the fields of `Task.drifts`."""
+
+    @property
+    def total(self) -> float: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
 class Task:
     """One kind of model. A file of this folder with a `TASK`, an instance of a subclass, is all it takes.
 
-    `results` are what one input gives, in whatever form the task likes: only the task looks inside. `shown` names
-    the keys of `agreement` that a table shows, with words for them; `drifts` those of a drift, with words.
+    Write the methods in their order here: first which models are meant and how an input file becomes `results` (in
+    whatever form you like: only the task looks inside), then how two results are compared and shown, then what a
+    drift is, which the recipe lowers. What comes last has defaults. Where results are a model's outputs as they are,
+    derive from `tensors.Tensors`, which has all of this, and write what differs.
     """
 
     name: ClassVar[str]
     last_resort: ClassVar[bool] = False  # recognises anything, so it is asked last
     scores: ClassVar[tuple[str, ...]] = ()  # the metrics of `score` that a table shows; none where nothing scores it
-    shown: ClassVar[dict[str, str]]
+    shown: ClassVar[dict[str, str]]  # the keys of `agreement` that a table shows, with words for them
     history: ClassVar[dict[str, str]]  # up to three of them with short words, which the workbench plots
-    drifts: ClassVar[dict[str, str]]
+    drifts: ClassVar[dict[str, str]]  # the fields of a drift, with words for them
     words: ClassVar[Words] = Words()  # what messages call its inputs and results
+
+    # From a model and a file to results.
 
     def recognise(self, model: Model) -> bool:
         """Whether this graph, whole or prepared, is one of this task."""
         raise NotImplementedError
 
-    def prepare(self, model, out) -> Path:
-        """Write the float graph that is quantized to `out`: cut where one scale would serve two kinds of numbers."""
+    def prepare(self, model: ModelLike, out: StrPath) -> Path:
+        """Write the float graph that is quantized to `out`: cut where one scale would serve two kinds of numbers.
+
+        Raises ValueError for a model that is quantized already.
+        """
         return float_model(model).with_stored_constants().save(out)
 
-    def inputs(self, source) -> list[Path]:
-        """The files of a folder (or a name that `assets` knows) that hold this task's inputs, in order of name."""
+    def inputs(self, source: StrPath) -> list[Path]:
+        """The files of a folder (or a name that `assets` knows) that hold this task's inputs, in order of name.
+
+        Raises FileNotFoundError or ValueError where there are none.
+        """
         raise NotImplementedError
 
-    def feeds(self, paths: Sequence, model):
-        """The files as a re-iterable of {input name: array}, which has a length and gives feed k as `feeds[k]`."""
+    def feeds(self, paths: Sequence[Path], model: StrPath) -> FeedList:
+        """The files as {input name: array}; ValueError that names the file, when it is reached and is no input."""
         raise NotImplementedError
 
-    def runner(self, path, target: str = "cpu", **options):
-        """A model on a target with `results(input file)` and `names` of classes; raises as `targets.load` does."""
+    def runner(self, path: StrPath, target: str = "cpu", **options: Any) -> Runner:
+        """A model on a target; raises as `targets.load` does."""
         raise NotImplementedError
 
-    def count(self, results) -> int:
+    # Two results of one input, compared and shown.
+
+    def count(self, results: Any) -> int:
         """How much there is to see in one input's results, to choose the one to look at first."""
         raise NotImplementedError
 
-    def change(self, reference, test) -> float:
+    def change(self, reference: Any, test: Any) -> float:
         """How much one input's results moved, to choose the one to show; 0 where nothing did."""
         raise NotImplementedError
 
-    def agreement(self, reference: Sequence, test: Sequence) -> Mapping[str, Interval]:
+    def agreement(self, reference: Sequence[Any], test: Sequence[Any]) -> Mapping[str, Interval]:
         """How far `test`'s results are from `reference`'s on the same inputs, without labels."""
         raise NotImplementedError
 
-    def score(self, path, inputs: Sequence, target: str = "cpu") -> dict[str, float]:
+    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu") -> dict[str, float]:
         """What labels say of a model, {metric: 0…1}; ValueError or FileNotFoundError where there are none."""
         raise NotImplementedError
 
-    def picture(self, path, reference, test, names: Mapping[int, str]) -> Figure:
+    def picture(self, path: StrPath, reference: Any, test: Any, names: Mapping[int, str]) -> Figure:
         """One input with both results: what changed between them."""
         raise NotImplementedError
 
-    def rows(self, reference, test, names: Mapping[int, str]) -> list[tuple]:
+    def rows(self, reference: Any, test: Any, names: Mapping[int, str]) -> list[tuple]:
         """The same as a table, its head first."""
+        raise NotImplementedError
+
+    # What the recipe lowers, and what it may know of the outputs.
+
+    def reference_outputs(self, fp32: Model | StrPath, feeds: Iterable[Feed]) -> Any:
+        """What `drift_against` needs of the float model on these feeds; ValueError where it gives nothing to judge."""
+        raise NotImplementedError
+
+    def drift_against(
+        self, reference: Any, qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu"
+    ) -> TotalDrift:
+        """How far a quantized model drifts from what `reference_outputs` gave on the same feeds."""
         raise NotImplementedError
 
     def output_ranges(self, model: Model, histograms: Mapping[str, Histogram]) -> dict[str, Range]:
@@ -95,24 +146,20 @@ class Task:
         """Groups of tensors that a search for 16-bit tensors tries beside the blocks that it finds itself."""
         return []
 
-    def reference_outputs(self, fp32, feeds: Iterable[dict]) -> Any:
-        """What `drift_against` needs of the float model on these feeds; ValueError where it gives nothing to judge."""
-        raise NotImplementedError
-
-    def drift_against(self, reference: Any, qdq_model, feeds: Iterable[dict], target: str = "cpu"):
-        """How far a quantized model drifts: a NamedTuple with the fields of `drifts` and their sum, `total`."""
-        raise NotImplementedError
-
 
 @functools.cache
 def registry() -> list[Task]:
-    """Every task that a file of this folder holds, those of last resort last."""
+    """Every task that a file of this folder holds, those of last resort last.
+
+    >>> registry()[-1].name
+    'tensors'
+    """
     modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     return sorted((m.TASK for m in modules if hasattr(m, "TASK")), key=lambda task: (task.last_resort, task.name))
 
 
-def recognise(model) -> Task:
-    """The task of a model (a path, a ModelProto or a `graph.Model`): the first that recognises its graph.
+def recognise(model: ModelLike) -> Task:
+    """The task of a model: the first that recognises its graph, those of last resort last.
 
     Raises FileNotFoundError or ValueError as `graph.read_model` does.
 
@@ -125,7 +172,11 @@ def recognise(model) -> Task:
 
 
 def named(name: str) -> Task:
-    """The task of that name; ValueError that lists them."""
+    """The task of that name; ValueError that lists them.
+
+    >>> named("tensors").last_resort
+    True
+    """
     for task in registry():
         if task.name == name:
             return task

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+import onnx
 from matplotlib.figure import Figure
 
 from helpers import plot, targets
 from helpers.boxes import Interval, interval, resampled
-from helpers.graph import Model
+from helpers.error import sqnr_db
+from helpers.graph import Feed, Model, ModelLike, StrPath
 from helpers.tasks.task import Task
 
 ARRAYS = {".npy", ".npz"}
+Outputs = dict[str, np.ndarray]
 
 
 class Noise(NamedTuple):
@@ -35,60 +39,93 @@ class Noise(NamedTuple):
 class ArrayFeeds:
     """.npz files (an array for each input, by its name) or .npy files (the one input) as {input name: array}.
 
-    Read one at a time, and again at each pass. Raises ValueError that names the file: not an array, an input missing
-    or not the model's, an .npy for a model of several inputs.
+    One file is one feed, read anew at each pass. Raises ValueError at once where there is no file, and names the file
+    when it is reached: not an array, an .npy for a model of several inputs, an input missing or not the model's,
+    another kind of number or another shape than the model's. Floats become the model's, float64 float32.
+
+    >>> from onnx.parser import parse_model
+    >>> net = parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
+    >>> path = getfixture("tmp_path") / "one.npy"
+    >>> np.save(path, np.float32([1, 2]))
+    >>> ArrayFeeds([path], net)[0]
+    {'x': array([1., 2.], dtype=float32)}
     """
 
-    def __init__(self, paths: Sequence, model):
+    def __init__(self, paths: Sequence[StrPath], model: ModelLike):
         self.paths = [Path(p) for p in paths]
         if not self.paths:
             raise ValueError("no inputs were given; name a folder that holds .npz or .npy files.")
-        self.names = list(Model.of(model).inputs)
+        graph = Model.of(model)
+        kinds = {name: value.type.tensor_type.elem_type for name, value in graph.inputs.items()}
+        self._wanted = {
+            name: (onnx.helper.tensor_dtype_to_np_dtype(kind), graph.shapes[name]) for name, kind in kinds.items()
+        }
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Outputs]:
         return (self[k] for k in range(len(self)))
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        path = self.paths[index]
-        try:
-            loaded = np.load(path, allow_pickle=False)
-            found = dict(loaded) if path.suffix == ".npz" else {"": loaded}
-        except (OSError, ValueError, BadZipFile):
-            raise ValueError(f"{path}: not an array file; give what `numpy.save` or `numpy.savez` wrote.") from None
-        if path.suffix == ".npy":
-            if len(self.names) != 1:
-                inputs = ", ".join(self.names)
-                raise ValueError(
-                    f"{path}: holds one array, and the model has {len(self.names)} inputs: give an .npz with {inputs}."
-                )
-            found = {self.names[0]: found[""]}
-        if set(found) != set(self.names):
-            raise ValueError(
-                f"{path}: holds {', '.join(sorted(found))}; the model's inputs are {', '.join(self.names)}."
-            )
-        return found
+    def __getitem__(self, index: int) -> Outputs:
+        return self.read(self.paths[index])
+
+    def read(self, path: StrPath) -> Outputs:
+        """The feed that one file holds."""
+        arrays, names = _arrays(path), list(self._wanted)
+        if isinstance(arrays, np.ndarray):
+            if len(names) != 1:
+                text = f"holds one array, and the model has {len(names)} inputs: give an .npz with {', '.join(names)}"
+                raise ValueError(f"{path}: {text}.")
+            arrays = {names[0]: arrays}
+        if set(arrays) != set(names):
+            held = ", ".join(sorted(arrays)) or "nothing"
+            raise ValueError(f"{path}: holds {held}; the model's inputs are {', '.join(names)}.")
+        for name, (dtype, shape) in self._wanted.items():
+            array = arrays[name]
+            if array.dtype.kind == dtype.kind == "f":
+                array = arrays[name] = array.astype(dtype)  # NumPy's own floats have 64 bits
+            if array.dtype != dtype:
+                text = f"'{name}' is {array.dtype}, and the model takes {dtype}; store it with `.astype(np.{dtype})`"
+                raise ValueError(f"{path}: {text}.")
+            if array.shape != shape:
+                text = f"'{name}' is {_times(array.shape)}, and the model takes {_times(shape)}, one input a file"
+                raise ValueError(f"{path}: {text}.")
+        return arrays
 
 
-class Runner:
-    """A model on one target, from an input file to {output: array}."""
+def _arrays(path: StrPath) -> Outputs | np.ndarray:
+    """What an array file holds: {name: array} of an .npz, the array of an .npy."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return dict(loaded)
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error):
+        raise ValueError(f"{path}: not an array file; give what `numpy.save` or `numpy.savez` wrote.") from None
 
-    def __init__(self, path, target: str = "cpu", **options):
-        self.path, self.names = Path(path), {}
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a single number"
+
+
+class ArrayRunner:
+    """A model on one target, from an input file to {output: array}; raises as `targets.load` and `ArrayFeeds` do."""
+
+    def __init__(self, path: StrPath, target: str = "cpu", **options: Any):
+        self.path, self.names = Path(path), dict[int, str]()
         self.session = targets.load(path, target, **options)
         self.outputs = [o.name for o in self.session.get_outputs()]
-        self._model = Model.of(path)
+        self._inputs = ArrayFeeds([self.path], self.path)
 
-    def results(self, path) -> dict[str, np.ndarray]:
+    def results(self, image: StrPath) -> Outputs:
         """The model's outputs for one input file."""
-        feed = ArrayFeeds([path], self._model)[0]
-        return dict(zip(self.outputs, self.session.run(None, feed), strict=True))
+        return dict(zip(self.outputs, self.session.run(None, self._inputs.read(image)), strict=True))
 
 
 class Tensors(Task):
-    """Outputs as they are: agreement is their SQNR and cosine."""
+    """Outputs as they are: agreement is the SQNR and the cosine of the output that is off most."""
 
     name = "tensors"
     last_resort = True
@@ -99,62 +136,74 @@ class Tensors(Task):
     def recognise(self, model: Model) -> bool:
         return True
 
-    def inputs(self, source) -> list[Path]:
+    def inputs(self, source: StrPath) -> list[Path]:
+        """Every .npz and .npy file of a folder and its subfolders; ValueError where there is none."""
         folder = Path(source)
         if folder.is_file():
             return [folder]
         found = sorted(p for p in folder.rglob("*") if p.suffix in ARRAYS) if folder.is_dir() else []
         if not found:
-            text = (
-                "holds no .npz or .npy files; how pictures become this model's inputs is not known, so store its inputs"
-            )
-            raise ValueError(f"{source}: {text} with `numpy.savez`.")
+            text = "how pictures become this model's inputs is not known, so store its inputs with `numpy.savez`"
+            raise ValueError(f"{source}: holds no .npz or .npy files; {text}.")
         return found
 
-    def feeds(self, paths, model) -> ArrayFeeds:
+    def feeds(self, paths: Sequence[StrPath], model: ModelLike) -> ArrayFeeds:
         return ArrayFeeds(paths, model)
 
-    def runner(self, path, target: str = "cpu", **options) -> Runner:
-        return Runner(path, target, **options)
+    def runner(self, path: StrPath, target: str = "cpu", **options: Any) -> ArrayRunner:
+        return ArrayRunner(path, target, **options)
 
-    def count(self, results) -> int:
+    def count(self, results: Outputs) -> int:
         return 1
 
-    def change(self, reference, test) -> float:
+    def change(self, reference: Outputs, test: Outputs) -> float:
         signal, noise = np.sum([_sums(a, test[name])[:2] for name, a in reference.items()], 0)
         return float(noise / max(signal, np.finfo(float).tiny))
 
-    def agreement(self, reference, test) -> Mapping[str, Interval]:
-        signal, noise, cross, other = np.array(
-            [[_sums(a[t], b[t]) for t in a] for a, b in zip(reference, test, strict=True)], float
-        ).transpose(2, 0, 1)
+    def agreement(self, reference: Sequence[Outputs], test: Sequence[Outputs]) -> dict[str, Interval]:
+        """SQNR, dB (infinite where nothing differs), and cosine of the output where each is least."""
+        sums = [[_sums(a[name], b[name]) for name in a] for a, b in zip(reference, test, strict=True)]
         weights = resampled(len(reference), 200)
+        signal, noise, cross, other = (weights @ part for part in np.array(sums, float).transpose(2, 0, 1))
+        norms = np.sqrt(signal * other)
         with np.errstate(divide="ignore", invalid="ignore"):
-            db = 10 * np.log10((weights @ signal) / (weights @ noise))
-            cosine = (weights @ cross) / np.sqrt((weights @ signal) * (weights @ other))
+            db = np.where(noise == 0, np.inf, 10 * np.log10(signal / noise))
+            cosine = np.where(norms == 0, signal == other, cross / norms)
         return {"sqnr_db": interval(db.min(1)), "cosine": interval(cosine.min(1))}
 
-    def score(self, path, inputs, target: str = "cpu") -> dict[str, float]:
+    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu") -> dict[str, float]:
         raise ValueError(
             f"{path}: nothing says what its outputs mean, so labels cannot score it; agreement is what there is."
         )
 
-    def picture(self, path, reference, test, names) -> Figure:
+    def picture(self, path: StrPath, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> Figure:
         return plot.output_error(reference, test)
 
-    def rows(self, reference, test, names) -> list[tuple]:
+    def rows(self, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> list[tuple]:
         rows: list[tuple] = [("output", "shape", "SQNR, dB")]
         for name, a in reference.items():
-            signal, noise, *_ = _sums(a, test[name])
-            db = 10 * np.log10(signal / noise) if signal and noise else np.inf
-            rows.append((name, "×".join(map(str, a.shape)), f"{db:.1f}"))
+            rows.append((name, _times(a.shape), f"{sqnr_db(a, test[name]):.1f}"))
         return rows
 
-    def reference_outputs(self, fp32, feeds) -> list[list[np.ndarray]]:
-        session = targets.load(fp32, optimize=True)
-        return [session.run(None, feed) for feed in feeds]
+    def reference_outputs(self, fp32: Model | StrPath, feeds: Iterable[Feed]) -> list[list[np.ndarray]]:
+        """The float model's outputs for each feed; ValueError where one of them is not finite."""
+        session, found = targets.load(fp32, optimize=True), []
+        for k, feed in enumerate(feeds):
+            found.append(session.run(None, feed))
+            if not all(np.isfinite(a).all() for a in found[-1]):
+                raise ValueError(
+                    f"the float model gives NaN or inf for input {k}, so nothing can be judged by it; leave it out."
+                )
+        return found
 
-    def drift_against(self, reference, qdq_model, feeds, target: str = "cpu") -> Noise:
+    def drift_against(
+        self,
+        reference: list[list[np.ndarray]],
+        qdq_model: Model | StrPath,
+        feeds: Iterable[Feed],
+        target: str = "cpu",
+    ) -> Noise:
+        """The mean over outputs of Σ (a − b)² / Σ a², all feeds together."""
         session, sums = targets.load(qdq_model, target, **targets.get(target).quickly), []
         for before, feed in zip(reference, feeds, strict=True):
             sums.append([_sums(a, b)[:2] for a, b in zip(before, session.run(None, feed), strict=True)])

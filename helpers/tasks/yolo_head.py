@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from helpers.graph import Model
+from helpers.graph import Model, ModelLike, StrPath
 
+NamedShape = tuple[str, Sequence[int]]
+_Channels = tuple[int, int] | None  # first, last + 1; None for all
+_At = tuple[str, _Channels]  # a tensor, and which of its channels
 _NONE = "no YOLOv8 detection head found; give a YOLOv8 detector, exported for detection with a static input."
 
 
@@ -36,63 +41,77 @@ class Head(NamedTuple):
         return [name for pair in zip(self.boxes, self.scores, strict=True) for name in pair]
 
 
-def of_outputs(outputs) -> Head | None:
+def of_outputs(outputs: Sequence[NamedShape]) -> Head | None:
     """The head of a graph that was cut, from its outputs [(name, shape)]; None where they are no such head.
 
     >>> of_outputs([("b", [1, 64, 4, 6]), ("s", [1, 80, 4, 6])]).cells
     ((4, 6),)
     >>> of_outputs([("probability", [1, 1000])])
     """
-    pairs = list(zip(outputs[::2], outputs[1::2], strict=False))
     shapes = [tuple(shape) for _, shape in outputs]
     static = all(len(s) == 4 and s[0] == 1 and all(isinstance(d, int) and d > 0 for d in s) for s in shapes)
-    if not pairs or len(outputs) % 2 or not static:
+    if not outputs or len(outputs) % 2 or not static:
         return None
-    channels, cells = {(b[1], s[1]) for (_, b), (_, s) in pairs}, [tuple(b[2:]) for (_, b), _ in pairs]
-    wide, classes = next(iter(channels))
-    matched = all(tuple(s[2:]) == c for (_, (_, s)), c in zip(pairs, cells, strict=True))
+    boxes, scores = shapes[::2], shapes[1::2]
+    cells = [(high, wide) for _, _, high, wide in boxes]
+    channels = {(b[1], s[1]) for b, s in zip(boxes, scores, strict=True)}
+    box_channels, classes = next(iter(channels))
+    one_kind = len(channels) == 1 and box_channels % 4 == 0 and box_channels >= 8
+    alike = all(s[2:] == c for s, c in zip(scores, cells, strict=True))
     finest_first = all(a[0] > b[0] and a[1] > b[1] for a, b in pairwise(cells))
-    if len(channels) != 1 or wide % 4 or wide < 8 or not matched or not finest_first:
+    if not (one_kind and alike and finest_first):
         return None
-    boxes, scores = zip(*((b, s) for (b, _), (s, _) in pairs), strict=True)
-    return Head(boxes, scores, tuple(cells), wide // 4, classes)
+    names = [name for name, _ in outputs]
+    return Head(tuple(names[::2]), tuple(names[1::2]), tuple(cells), box_channels // 4, classes)
 
 
 def of_model(model: Model) -> Head | None:
-    """`of_outputs` of a graph's outputs."""
+    """`of_outputs` of a graph's outputs.
+
+    >>> from helpers import assets
+    >>> of_model(Model.of(assets.model())) is None  # a whole graph gives decoded boxes
+    True
+    """
     return of_outputs([(name, model.shapes[name]) for name in model.outputs])
 
 
-def is_decoded(outputs, size: tuple[int, int]) -> bool:
+def is_decoded(outputs: Sequence[NamedShape], size: tuple[int, int]) -> bool:
     """Whether the one output is 1×(4 + classes)×places, as a whole YOLOv8 gives it for an input of (height, width).
 
     >>> is_decoded([("output0", [1, 84, 8400])], (640, 640)), is_decoded([("detections", [1, 300, 6])], (640, 640))
     (True, False)
     """
-    if len(outputs) != 1 or len(shape := tuple(outputs[0][1])) != 3 or not all(isinstance(d, int) for d in shape):
+    if len(outputs) != 1:
         return False
-    cells = [-(-size[0] // s) * -(-size[1] // s) for s in (2, 4, 8, 16, 32, 64, 128)]
-    places = {sum(cells[i:j]) for i in range(len(cells)) for j in range(i + 1, len(cells) + 1)}
-    return shape[0] == 1 and shape[1] > 4 and shape[2] in places
+    shape = tuple(outputs[0][1])
+    if len(shape) != 3 or not all(isinstance(d, int) for d in shape):
+        return False
+    batch, channels, places = shape
+    cells = [math.ceil(size[0] / stride) * math.ceil(size[1] / stride) for stride in (2, 4, 8, 16, 32, 64, 128)]
+    of_some_strides = {sum(cells[i:j]) for i in range(len(cells)) for j in range(i + 1, len(cells) + 1)}
+    return batch == 1 and channels > 4 and places in of_some_strides
 
 
-def find(model) -> Head:
+def find(model: ModelLike) -> Head:
     """The head of a YOLOv8 graph, whole or cut already; raises ValueError where there is none.
 
     Every path back from the outputs ends at a learned convolution. Those behind DFL, whose own convolution only
     holds 0, 1, … 15, are the boxes; the others are the scores. Exports before Ultralytics 8.4 join both in one
     Concat and split them again, so the walk keeps count of the channels that it is looking for.
+
+    >>> from helpers import assets
+    >>> find(assets.model()).cells
+    ((40, 40), (20, 20), (10, 10))
     """
-    model = Model.of(model)
-    shapes = {name: list(shape) for name, shape in model.shapes.items()}
-    outputs, walk = model.outputs, _Walk(model, shapes)
-    dfl = [n.input[0] for n in model.nodes if walk.is_dfl(n)]
+    graph = Model.of(model)
+    walk = _Walk(graph)
+    dfl = [n.input[0] for n in graph.nodes if walk.is_dfl(n)]
     if not dfl:
-        found = of_outputs([(name, shapes[name]) for name in outputs])
+        found = of_model(graph)
     else:
         boxes = walk.convs(dfl)
-        scores = [name for name in walk.convs(outputs) if name not in boxes]
-        found = of_outputs(_paired(boxes, scores, shapes))
+        scores = [name for name in walk.convs(graph.outputs) if name not in boxes]
+        found = of_outputs(_paired(boxes, scores, graph.shapes))
         if found is None and len(scores) > len(boxes):
             text = f"has {len(boxes)} convolutions for boxes and {len(scores)} others at its end"
             raise ValueError(
@@ -103,7 +122,7 @@ def find(model) -> Head:
     return found
 
 
-def _paired(boxes, scores, shapes) -> list[tuple[str, list]]:
+def _paired(boxes: list[str], scores: list[str], shapes: Mapping[str, tuple[int, ...]]) -> list[NamedShape]:
     """(name, shape) of boxes and scores in turn, the finest first; empty where they do not come in pairs."""
     if len(boxes) != len(scores) or any(len(shapes.get(name, ())) != 4 for name in (*boxes, *scores)):
         return []
@@ -114,76 +133,83 @@ def _paired(boxes, scores, shapes) -> list[tuple[str, list]]:
 class _Walk:
     """Back through a graph to the learned convolutions that some channels of a tensor come from."""
 
-    def __init__(self, model: Model, shapes: dict):
-        self.producer, self.stored, self.shapes = model.producers, model.constants, shapes
+    def __init__(self, model: Model):
+        self.producers, self.stored, self.shapes = model.producers, model.constants, model.shapes
 
-    def is_dfl(self, node) -> bool:
+    def is_dfl(self, node: onnx.NodeProto) -> bool:
         """Whether a convolution's weights are 0, 1, 2, …, as only DFL's are."""
         weight = self.stored.get(node.input[1]) if node.op_type == "Conv" else None
         return weight is not None and weight.size > 1 and np.array_equal(weight.ravel(), np.arange(weight.size))
 
-    def convs(self, names) -> list[str]:
+    def convs(self, names: Iterable[str]) -> list[str]:
         """Outputs of the last convolutions before `names`."""
-        found, seen, todo = [], set(), [(name, None) for name in names]
+        found: list[str] = []
+        seen: set[_At] = set()
+        todo: list[_At] = [(name, None) for name in names]
         while todo:
-            at = name, channels = todo.pop(0)
-            node = self.producer.get(name)
-            if node is None or at in seen:
+            name, channels = todo.pop(0)
+            node = self.producers.get(name)
+            if node is None or (name, channels) in seen:
                 continue
-            seen.add(at)
+            seen.add((name, channels))
             if node.op_type != "Conv" or self.is_dfl(node):
                 todo += self._before(node, name, channels)
             elif name not in found:
                 found.append(name)
         return found
 
-    def _before(self, node, name: str, channels) -> list[tuple]:
-        """The inputs of a node and their channels (first, last + 1) that those of its output `name` come from."""
-        kind, axis, rank = node.op_type, self._axis(node), len(self.shapes.get(name, ()))
-        if kind == "Split" and axis == 1 and (widths := self._widths(node.output)):
+    def _before(self, node: onnx.NodeProto, name: str, channels: _Channels) -> list[_At]:
+        """The inputs of a node and their channels that those of its output `name` come from."""
+        kind, along_channels = node.op_type, self._axis(node) == 1
+        if kind == "Split" and along_channels and (widths := self._widths(node.output)):
             k = list(node.output).index(name)
             first, last = channels or (0, widths[k])
-            return [(node.input[0], (sum(widths[:k]) + first, sum(widths[:k]) + last))]
-        if kind == "Concat" and axis == 1 and channels and (widths := self._widths(node.input)):
+            start = sum(widths[:k])
+            return [(node.input[0], (start + first, start + last))]
+        if kind == "Concat" and along_channels and channels and (widths := self._widths(node.input)):
             ends = np.cumsum(widths).tolist()
-            parts = zip(node.input, [0, *ends], ends, strict=False)
+            parts = zip(node.input, [0, *ends[:-1]], ends, strict=True)
             first, last = channels
             return [(t, (max(first - a, 0), min(last, b) - a)) for t, a, b in parts if first < b and last > a]
         same = kind in ("Concat", "Identity", "Sigmoid") or (kind == "Reshape" and self._keeps_channels(node, name))
-        kept = channels if same and rank > 1 else None
+        kept = channels if same and len(self.shapes.get(name, ())) > 1 else None
         return [(t, kept) for t in node.input]
 
-    def _axis(self, node) -> int | None:
+    def _axis(self, node: onnx.NodeProto) -> int | None:
         """The axis of a Split or Concat, counted from the front."""
         for attribute in node.attribute:
             if attribute.name == "axis":
                 return attribute.i % (len(self.shapes.get(node.output[0], ())) or 1)
         return 0 if node.op_type == "Split" else None
 
-    def _widths(self, names) -> list[int]:
+    def _widths(self, names: Iterable[str]) -> list[int]:
         """The channels of each tensor; empty where one is not known."""
-        found = [(*self.shapes.get(name, ()), None, None)[1] for name in names]
-        return found if all(isinstance(width, int) for width in found) else []
+        shapes = [self.shapes.get(name, ()) for name in names]
+        return [shape[1] for shape in shapes] if all(len(shape) > 1 for shape in shapes) else []
 
-    def _keeps_channels(self, node, name: str) -> bool:
+    def _keeps_channels(self, node: onnx.NodeProto, name: str) -> bool:
         """Whether a Reshape only joins places: 1×C×H×W to 1×C×HW."""
         before, after = self.shapes.get(node.input[0], ()), self.shapes.get(name, ())
-        return len(before) > 1 and len(after) > 1 and list(before[:2]) == list(after[:2])
+        return len(before) > 1 and len(after) > 1 and before[:2] == after[:2]
 
 
-def head_convs(model) -> list[str]:
-    """Output tensors of YOLOv8's last convolutions: (boxes, scores) per stride, finest stride first; `find`.
+def head_convs(model: ModelLike) -> list[str]:
+    """Output tensors of YOLOv8's last convolutions: boxes and scores in turn, finest stride first.
 
-    `model` is a path, a ModelProto or a `graph.Model`. Raises ValueError where there is no such head.
+    Raises ValueError where there is no such head.
+
+    >>> from helpers import assets
+    >>> len(head_convs(assets.model()))
+    6
     """
     return find(model).outputs
 
 
-def split_head(model_path, out) -> Path:
+def split_head(model: ModelLike, out: StrPath) -> Path:
     """Cut a YOLOv8 graph at its last convolutions, so that boxes and scores each keep a scale of their own.
 
     The full graph ends in one Concat of boxes (0…640) and scores (0…1); under one 8-bit scale,
-    S = 640/255 ≈ 2.5, every score is below half a step and becomes 0. `vision` decodes outside of the graph.
+    S = 640/255 ≈ 2.5, every score is below half a step and becomes 0. `tasks.decode` reads boxes off the cut graph.
     Outputs: (box logits 1×4·reg_max×H×W, class logits 1×classes×H×W) per stride, finest first. Any version of
     Ultralytics may have exported it, with any number of strides.
 
@@ -195,11 +221,11 @@ def split_head(model_path, out) -> Path:
     ...     len(Model.of(split_head(assets.model(), Path(d) / "split.onnx")).outputs)
     6
     """
-    model = Model.of(model_path)
+    graph = Model.of(model)
     try:
-        outputs = head_convs(model)
+        outputs = head_convs(graph)
     except ValueError as e:
-        raise ValueError(f"{model_path}: {e}") from None
-    cut = onnx.utils.Extractor(model.inferred).extract_model(list(model.inputs), outputs)
-    cut.metadata_props.extend(model.proto.metadata_props)
+        raise ValueError(f"{graph}: {e}") from None
+    cut = onnx.utils.Extractor(graph.inferred).extract_model(list(graph.inputs), outputs)
+    cut.metadata_props.extend(graph.proto.metadata_props)
     return Model(cut).with_stored_constants().save(out)
