@@ -45,6 +45,8 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
 
     graph = float_model(fp32)
     model = graph.copy().proto  # the quantizer edits it
+    for k, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{k}"  # without a name ONNX Runtime gives no 16 bits
     for dtype in (activation, weight):
         if dtype not in ORT_TYPES:
             raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")

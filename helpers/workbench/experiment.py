@@ -208,7 +208,31 @@ class Experiment:
             self._found[key] = self.patched.runner(target).results(self.inputs[index])
         return self._found[key]
 
-    detect = results  # the word of those whose model is a detector
+    def npu_target(self) -> str:
+        """The quickest target of this machine that computes the NPU's codes and takes the graph as it is set.
+
+        Raises RuntimeError where 16-bit tensors find none, and what the last target said where each refuses the graph.
+        """
+        dtypes = {"uint16"} if self.patched.a16 else {"uint8"}
+        refused: list[Exception] = []
+
+        def takes_it(target: targets.Target) -> bool:
+            if not target.npu_codes or not dtypes <= target.dtypes:
+                return False
+            try:
+                self.patched.runner(target.name)
+            except (RuntimeError, ValueError) as error:
+                refused.append(error)
+                return False
+            return True
+
+        chosen = targets.quickest(takes_it)
+        if chosen is not None:
+            return chosen.name
+        if refused:
+            raise refused[-1]
+        text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
+        raise RuntimeError(text)
 
     def judge(self, target: str = "cpu", each: Callable[[int, int], None] = lambda done, total: None) -> Metrics:
         """The task's agreement of all inputs with FP32, as far as it is shown: {key: (value, low, high)}.

@@ -44,7 +44,8 @@ def _draw_network(ax: Axes, experiment: Experiment, chosen: str | None) -> None:
         ax.plot(at, db[at] + 2, "D", color=plot.BLUE, ms=5, label="chosen")
     ax.set(ylabel="SQNR, dB", xlabel="tensors, from input to output", ylim=(0, BEST + 22))
     ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", handletextpad=0)
-    ax.margins(x=0.01)
+    ax.locator_params(axis="x", integer=True)
+    ax.margins(x=max(0.01, 0.6 / len(depth)))  # the first and the last whole, however few there are
 
 
 def _draw_history(fig: Figure | SubFigure, experiment: Experiment) -> None:

@@ -52,7 +52,7 @@ class Workbench(Layout):
 
     def __init__(self, experiment: Experiment):
         self.experiment, self.target, self._quiet = experiment, "cpu", False
-        self._edits: dict[object, Callable[[], Any]] = {}
+        self._edits: dict[object, tuple[Callable[[], Any], str | None]] = {}
         self._shown: dict[str, object] = {}
         self._asked = time.perf_counter()
         self._latest = LatestJob(self._failed)
@@ -86,7 +86,7 @@ class Workbench(Layout):
         self.undo.on_click(lambda _: self._edit(object(), self.experiment.undo))  # every click counts
         self.input.observe(self._turn, "value")
         self.tabs.observe(lambda _: self._ask(), "selected_index")
-        self.htp.on_click(self._as_htp)
+        self.htp.on_click(lambda _: self._edit("htp", self._as_htp))
         self.stop.on_click(self._stop)
         for name, button in self.keep.items():
             button.on_click(functools.partial(self._keep, name))
@@ -99,9 +99,10 @@ class Workbench(Layout):
         self._latest.ask(self._update)
 
     def _edit(self, key: object, change: Callable[[], Any], target: str | None = "cpu") -> None:
-        """Do `change` before the next results; a later one of the same key, such as a tensor, replaces it."""
+        """Do `change` before the next results, on `target` (None: where the last were); a later one of the same key,
+        such as a tensor, replaces it."""
         self._edits.pop(key, None)
-        self._edits[key], self.target = change, target or self.target
+        self._edits[key] = change, target
         self._ask()
 
     def _choose(self, _) -> None:
@@ -128,14 +129,8 @@ class Workbench(Layout):
         if not self._quiet:
             self._edit("weights", lambda: self.experiment.set_per_channel(change.new))
 
-    def _as_htp(self, _) -> None:
-        dtypes = {"uint16"} if self.experiment.patched.a16 else {"uint8"}
-        chosen = targets.quickest(lambda target: target.npu_codes and dtypes <= target.dtypes)
-        self.target = chosen.name if chosen else "cpu"
-        if chosen is None:
-            self._say("16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine.")
-        else:
-            self._ask()
+    def _as_htp(self) -> None:
+        self.target = self.experiment.npu_target()
 
     def _turn(self, _) -> None:
         if self.tensor.value is not None:  # its sample is another
@@ -185,7 +180,9 @@ class Workbench(Layout):
         experiment = self.experiment
         while self._edits:
             key = next(iter(self._edits))
-            self._edits.pop(key)()
+            change, target = self._edits.pop(key)
+            self.target = target or self.target
+            change()
             if key not in experiment.patched.shared_scale:
                 self._sync()
         index, now, tensor = self.input.value, repr(experiment.settings), self.tensor.value
