@@ -63,6 +63,8 @@ def classifier(folder, count: int = 6):
       y = Gemm(f, v, d)
     }"""
     model, rng = onnx.parser.parse_model(text), random(3)
+    for node in model.graph.node:
+        node.name = f"node {node.output[0]}"
     for name, shape in {"w": (8, 3, 3, 3), "b": (8,), "v": (8, 3), "d": (3,)}.items():
         model.graph.initializer.append(numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
     onnx.save(model, folder / "classifier.onnx")

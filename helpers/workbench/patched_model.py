@@ -42,6 +42,7 @@ class PatchedModel:
         self.a16: frozenset[str] = frozenset()
         self.per_channel = True
         self._runners: dict[str, Any] = {}
+        self._all_ranges = dict(ranges)  # also of tensors that get no codes, such as a Conv's under its Relu
         self.proto = self._quantized(ranges, (), True)
         self.shared_scale = {group[0]: group for group in shared_scale(self.proto)}
         self.ranges = {representative: float32_range(*ranges[representative]) for representative in self.shared_scale}
@@ -63,7 +64,7 @@ class PatchedModel:
             changed = {t for t in ranges if ranges[t] != self.ranges[t]}
         else:
             every = {t: ranges[representative] for t, representative in self.members(ranges).items()}
-            proto = self._quantized(every, self.members(a16), per_channel)
+            proto = self._quantized(self._all_ranges | every, self.members(a16), per_channel)
             changed = set(a16)  # QNN's configuration gives a 16-bit Sigmoid a range of its own
         for representative in changed:
             low, high = ranges[representative]

@@ -130,3 +130,18 @@ def test_a_test_without_any_box_has_lost_all():
     assert values(m, "lost", "agreement", "ap", "ap_drop") == pytest.approx([1, 0, 0, 1]) and np.isnan(
         m["iou_drift"].value
     )
+
+
+def test_paired_boxes_are_what_the_metrics_average():
+    reference = [found_boxes((0, 0, 10, 10, 0.9, 0), (20, 0, 30, 10, 0.8, 1)), found_boxes((0, 0, 10, 20, 0.7, 0))]
+    test = [found_boxes((0, 0, 10, 8, 0.5, 0), (20, 0, 30, 10, 0.9, 1)), found_boxes((2, 0, 12, 20, 0.7, 0))]
+    each, mean = boxes.paired_boxes(reference, test), vision.paired_metrics(reference, test)
+    order = np.argsort(-each["score"])
+    each = {key: column[order] for key, column in each.items()}
+    np.testing.assert_allclose(each["iou_drift"], [0.2, 0, 1 - 160 / 240])
+    np.testing.assert_allclose(each["jitter"], [-0.4, 0.1, 0], atol=1e-12)
+    np.testing.assert_allclose(each["centre_shift"], [1, 0, 2])
+    np.testing.assert_allclose(each["size_shift"], [2, 0, 0])
+    np.testing.assert_allclose(each["score"], [0.9, 0.8, 0.7])
+    assert mean["iou_drift"].value == pytest.approx(each["iou_drift"].mean())
+    assert mean["jitter_abs"].value == pytest.approx(np.abs(each["jitter"]).mean())

@@ -81,3 +81,8 @@ def test_a_model_that_is_no_onnx_writes_nothing(net, tmp_path):
     with pytest.raises(onnx.checker.ValidationError):
         net.save(tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_before_the_quantizer_renamed_it():
+    for name in ("a", "a_quantized", "a_QuantizeLinear_Input"):
+        assert graph.float_name(name) == "a"

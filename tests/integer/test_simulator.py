@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 from conftest import needs_htp
 from nets import NETS, Net, on, pool
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers import integer, qdq, session
+from helpers.integer.simulator import one_thread
 
 
 @needs_htp
@@ -158,3 +160,13 @@ def test_random_chains_give_the_codes_of_the_htp(seed, tmp_path):
     theirs = on("htp", model, feed, tmp_path)[0]
     assert len(np.unique(theirs)) > 20
     np.testing.assert_array_equal(integer.run(model, feed)[output], theirs)
+
+
+def test_blas_runs_on_one_thread_inside_and_as_before_behind():
+    def threads():
+        return [info["num_threads"] for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
+
+    before = threads()
+    with one_thread():
+        assert set(threads()) <= {1}
+    assert threads() == before

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from small_models import random
+from small_models import convs, random
 
 from helpers import assets, calibrate, qdq, repair, tasks, vision
 from helpers.graph import read_model
@@ -38,3 +38,11 @@ def test_clipping_counts_more_than_rounding():
     narrow, wide = repair.silu_range(h, clipping=1), repair.silu_range(h, clipping=16)
     assert wide[0] < narrow[0] and wide[1] >= narrow[1]
     assert repair.silu_range(h, "uint16") == calibrate.minmax(h)
+
+
+def test_a_silu_block_is_a_product_with_its_own_sigmoid_behind_a_convolution(tmp_path):
+    one = convs(tmp_path, "s = Sigmoid(a) h = Mul(a, s)")
+    assert repair.silu_blocks(one) == [("a", "s", "h")]
+    assert repair.silu_blocks(convs(tmp_path, "r = Relu(a) s = Sigmoid(r) h = Mul(r, s)")) == [], "not behind a Conv"
+    assert repair.silu_blocks(convs(tmp_path, "s = Sigmoid(a) h = Mul(s, s)")) == [], "a square"
+    assert repair.silu_blocks(convs(tmp_path, "h = Relu(a)")) == []

@@ -1,11 +1,15 @@
 """From a head's outputs to boxes, against arithmetic done by hand."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnx.parser
 import pytest
 from PIL import Image
 
-from helpers import assets, vision
+from helpers import assets, calibrate, graph, session, tasks, vision
+
+DETECTION = tasks.named("detection")
 
 
 def test_decode_places_a_box_where_dfl_says():
@@ -42,3 +46,34 @@ def test_a_model_that_takes_no_square_picture_is_refused(tmp_path):
     for refused in (vision.Detector, lambda path: vision.Feeds(assets.images()[:1], path)):
         with pytest.raises(ValueError, match=r"relu\.onnx: input 'x' is 1×3×H×32"):
             refused(tmp_path / "relu.onnx")
+
+
+def test_class_scores_are_the_same_whole_and_cut(cut):
+    feed = next(iter(vision.Feeds(assets.images()[:1], cut)))
+    whole, parts = (vision.class_scores(session.load(m).run(None, feed)) for m in (assets.model(), cut))
+    assert whole.shape == parts.shape and whole.max() > 0.5
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+def test_rows_tell_what_became_of_each_box():
+    one = np.float64([[0, 0, 10, 10], [20, 0, 30, 10], [50, 0, 60, 10]]), np.array([0.9, 0.6, 0.1]), np.array([0, 1, 1])
+    two = np.float64([[0, 0, 10, 8]]), np.array([0.5]), np.array([0])
+    head, *rows = DETECTION.rows(one, two, {0: "cup"})
+    assert len(head) == 4 and rows == [("cup", "0.900 → 0.500", "-0.400", "0.800"), (1, "0.600 → none", "lost", "–")]
+    assert DETECTION.count(one) == 2 and DETECTION.change(one, two) == pytest.approx(0.4)
+    assert DETECTION.change(one, one) == 0
+
+
+def test_outputs_have_ranges_of_their_own_and_the_boxes_go_wide_first(cut):
+    model = graph.Model.of(cut)
+    boxes, scores = model.outputs[::2], model.outputs[1::2]
+    histograms = {t: calibrate.Histogram().update(np.float32([-9, 3])) for t in model.outputs}
+    expected = dict.fromkeys(boxes, (-4.0, 3.0)) | dict.fromkeys(scores, (-7.0, 3.5))
+    assert DETECTION.output_ranges(model, histograms) == expected
+    assert DETECTION.wide_first(model) == [boxes]
+
+
+def test_evaluate_by_workers_is_evaluate(cut):
+    images = assets.images("validation")[:10]
+    with ThreadPoolExecutor(2) as executor:
+        assert vision.evaluate(cut, images, executor=executor) == vision.evaluate(cut, images)

@@ -88,10 +88,9 @@ def test_an_input_that_is_not_square_goes_through_the_command_line(tmp_path, cap
 
 @pytest.mark.parametrize("name", ["v8.0.200", "v8.3.0-wide", "v8.3.0-p2", "v8.3.0-two"])
 def test_the_recipe_takes_heads_of_any_number_of_outputs(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        repair.ranges, "silu_range", lambda h, *_, **__: calibrate.minmax(h)
-    )  # its search is tested elsewhere
-    monkeypatch.setattr(calibrate, "mse", calibrate.minmax)
+    minmax = calibrate.METHODS["minmax"]  # the searches are tested elsewhere
+    monkeypatch.setattr(repair.ranges, "silu_range", lambda h, *_, **__: minmax(h))
+    monkeypatch.setitem(calibrate.METHODS, "mse", minmax)
     cut = qdq.split_head(filled(name, tmp_path), tmp_path / "cut.onnx")
     feeds = list(vision.Feeds(assets.images()[:2], cut))
     histograms = calibrate.observe(cut, feeds)

@@ -7,7 +7,7 @@ import onnx.parser
 import pytest
 from small_models import classifier
 
-from helpers import qdq, tasks
+from helpers import qdq, targets, tasks
 from helpers.__main__ import main
 from helpers.tasks.tensors import ArrayFeeds, Noise
 
@@ -90,13 +90,14 @@ def test_what_equals_differs_in_nothing(made):
     assert TASK.change(results[0], results[0]) == 0 and TASK.count(results[0]) == 1
 
 
-def test_drift_is_the_mean_share_of_noise_over_the_outputs(made):
+def test_drift_is_the_mean_share_of_noise_over_the_outputs(made, monkeypatch):
+    monkeypatch.setattr(type(targets.get("cpu")), "quickly", {})  # or a CPU without VNNI saturates sums of two
     quantized, paths = made
     feeds = TASK.feeds(paths[:3], quantized.fp32)
     seen = TASK.reference_outputs(quantized.fp32, feeds)
     assert TASK.drift_against(seen, quantized.fp32, feeds).total < 1e-10
-    drift = TASK.drift_against(seen, quantized.int8, feeds, "integer")
-    runner = TASK.runner(quantized.int8, "integer")
+    drift = TASK.drift_against(seen, quantized.int8, feeds)
+    runner = TASK.runner(quantized.int8)
     a, b = (np.array([f[0] for f in v]) for v in (seen, [[runner.results(p)["y"]] for p in paths[:3]]))
     assert isinstance(drift, Noise) and set(drift._fields) == set(TASK.drifts)
     assert drift.noise == drift.total == pytest.approx(np.sum((a - b) ** 2) / np.sum(a**2), rel=1e-6)
@@ -128,7 +129,10 @@ def test_the_command_line_takes_a_classifier_from_stored_arrays(more, tmp_path, 
         assert set(report["paired"]) <= {"sqnr_db", "cosine"} and report["judged_on"]
     else:
         assert record["calibrated_on"] == [p.name for p in TASK.inputs(inputs)]
-    assert main(["evaluate", str(out), "--images", str(inputs), "--target", "integer"]) in (0, 2)
+    assert main(["evaluate", str(out), "--images", str(inputs), "--target", "integer"]) == 2
+    assert "GlobalAveragePool node" in capsys.readouterr().err
     assert main(["evaluate", str(out), "--images", str(inputs)]) == 0
-    *_, head, cpu, again = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("note")]
-    assert ("sqnr_db" in head and "cosine" in head and cpu.startswith("INT8 CPU")) or again.startswith("INT8 CPU")
+    lines = capsys.readouterr().out.splitlines()
+    row = next(k for k, line in enumerate(lines) if line.startswith("INT8 CPU"))
+    assert lines[row - 1].split()[:2] == ["sqnr_db", "cosine"]
+    assert float(lines[row].split()[2]) > 20 and float(lines[row].split()[3]) > 0.99

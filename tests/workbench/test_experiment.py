@@ -1,5 +1,7 @@
 """The experiment: a change in place is a fresh quantization."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -133,3 +135,18 @@ def test_what_cannot_be_set_changes_nothing(here):
         with pytest.raises(ValueError, match=words):
             call()
     assert here.patched.proto.SerializeToString(deterministic=True) == before and len(here.history) == count
+
+
+def test_the_input_to_look_at_first_has_the_most_to_see_below_twelve(here, monkeypatch):
+    monkeypatch.setattr(here, "reference", ["a" * n for n in (3, 11, 40)])
+    monkeypatch.setattr(here, "task", SimpleNamespace(count=len))
+    assert here.busiest == 1
+    monkeypatch.setattr(here, "reference", ["a" * n for n in (30, 13, 40)])
+    assert here.busiest == 1, "where all have too many, the one with the fewest"
+
+
+def test_what_is_read_is_not_written(here, tmp_path):
+    assert here.writable(tmp_path / "new.onnx") == tmp_path / "new.onnx"
+    for path in (here.model, here.inputs[0], here.calibration[0]):
+        with pytest.raises(ValueError, match="is read here and would be written over"):
+            here.writable(path)
