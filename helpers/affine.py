@@ -104,8 +104,10 @@ def choose_qparams(
     scale = (high - low) / (qmax - qmin)
     empty = scale < np.finfo(np.float32).tiny
     scale = np.where(empty, 1.0, scale)
-    zero = np.full(scale.shape, middle) if symmetric else np.rint(qmin - low / scale)
-    zero = np.where(empty & (not symmetric), 0, np.clip(zero, qmin, qmax)).astype(np.int64)
+    zero = np.where(empty, 0, np.rint(qmin - low / scale))
+    if symmetric:
+        zero = np.full(scale.shape, middle)
+    zero = np.clip(zero, qmin, qmax).astype(np.int64)
     return QParams(scale[()], zero[()], dtype, axis)
 
 

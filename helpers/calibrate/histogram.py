@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from helpers.graph import StrPath, written_whole
 
 _FINEST = -126  # w ≥ 2^-126, float32's smallest normal number
 _INDEX_BITS = 30  # |x|/w < 2^30, so an index fits int32 even for a constant tensor
@@ -82,6 +84,7 @@ class Histogram:
     `counts` is int64, `n` their sum, `min` and `max` are exact, also where a sample was counted. `edges` has one
     entry more than `counts`; bins are w wide, but each run of empty ones is a single wide bin.
     `feeds` lists (feed, min, max) in order of feed; it does not take part in ==.
+    Raises ValueError for fewer than 2 bins.
 
     >>> a, b = Histogram().update([0.0, 0.5, 3.0]), Histogram().update([-1.0, 3.0], feed=1)
     >>> (a + b).n, (a + b).min, (a + b).max, a + b == b + a == Histogram().update([3, 3, 0, -1, 0.5])
@@ -91,12 +94,14 @@ class Histogram:
     def __init__(self, bins: int = 2048):
         if bins < 2:
             raise ValueError(f"a histogram needs at least 2 bins, not {bins}.")
-        self.bins, self.n, self.min, self.max = bins, 0, math.inf, -math.inf
+        self.bins, self.n = bins, 0
+        self.min, self.max = math.inf, -math.inf
         self._k = _FINEST
-        self._extremes = ()  # arrays of rows (feed, min, max), never changed, so that sums may share them
         self._index, self._counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        # Arrays of rows (feed, min, max), never changed, so that sums may share them.
+        self._extremes: tuple[np.ndarray, ...] = ()
 
-    def update(self, x, name: str = "tensor", feed: int = 0) -> Histogram:
+    def update(self, x: ArrayLike, name: str = "tensor", feed: int = 0) -> Histogram:
         """Count the values of `x` (any shape) and return self; NaN or inf raise ValueError and count nothing."""
         x = np.asarray(x).reshape(-1)
         if x.size:
@@ -108,8 +113,11 @@ class Histogram:
         """A new histogram that counts each of the finite values `x` `weight` times more; `seen` are (min, max) by feed.
 
         A sample, weight > 1, may have missed its feeds' extremes: these count once each.
+
+        >>> Histogram().counting(np.float32([1, 2]), {0: (1.0, 4.0)}, weight=3).n
+        8
         """
-        low, high = (f(end) for f, end in zip((min, max), zip(*seen.values(), strict=True), strict=True))
+        low, high = min(low for low, _ in seen.values()), max(high for _, high in seen.values())
         finest = max(self._k, _exponent(max(-low, high)) - _INDEX_BITS)
         k = max(finest, _exponent(float(x.max()) - float(x.min())) - _DENSE_BITS)
         index, counts = _tally(x, k)
@@ -123,14 +131,14 @@ class Histogram:
         rows = np.array([(feed, *ends) for feed, ends in seen.items()], np.float64)
         return self._adding(k, index, counts, (_by_feed(rows),))
 
-    def _adding(self, k: int, index, counts, seen) -> Histogram:
+    def _adding(self, k: int, index: np.ndarray, counts: np.ndarray, seen: tuple[np.ndarray, ...]) -> Histogram:
         """The sum of two sets of counts on the finest grid that holds both."""
         out, shared = Histogram(self.bins), max(k, self._k)
-        index = np.concatenate([self._index >> (shared - self._k), index >> (shared - k)])
+        index = np.concatenate([self._index >> (shared - self._k), index >> (shared - k)])  # ⌊i/2^(shared − k)⌋
         order = np.argsort(index, kind="stable")
         index, counts = index[order], np.concatenate([self._counts, counts])[order]
         while np.count_nonzero(np.diff(index)) >= self.bins:
-            index, shared = index >> 1, shared + 1
+            index, shared = index >> 1, shared + 1  # bins in pairs
         start = np.flatnonzero(np.diff(index, prepend=index[:1] - 1))
         out._k, out._index = shared, index[start]
         out._counts = np.add.reduceat(counts, start) if start.size else counts
@@ -147,15 +155,12 @@ class Histogram:
             raise ValueError(f"histograms of {self.bins} and {other.bins} bins do not add; use the same `bins`.")
         return self._adding(other._k, other._index, other._counts, other._extremes)
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Histogram):
             return NotImplemented
         mine, theirs = ((h.bins, h.n, h.min, h.max, h._k) for h in (self, other))
-        return mine == theirs and all(
-            np.array_equal(a, b) for a, b in ((self._index, other._index), (self._counts, other._counts))
-        )
-
-    __hash__ = None
+        same_bins = np.array_equal(self._index, other._index) and np.array_equal(self._counts, other._counts)
+        return mine == theirs and same_bins
 
     def __repr__(self) -> str:
         return f"Histogram(n={self.n}, min={self.min:.6g}, max={self.max:.6g}, w=2**{self._k})"
@@ -206,6 +211,7 @@ class Histogram:
 
     @property
     def feeds(self) -> list[tuple[int, float, float]]:
+        """(feed, min, max) of every feed, in order of feed."""
         rows = _by_feed(np.concatenate([np.zeros((0, 3)), *self._extremes]))
         return [(int(feed), low, high) for feed, low, high in rows.tolist()]
 
@@ -214,26 +220,20 @@ class Histogram:
         """The first feed that reached `max`: whom to ask when one value stretches the range."""
         return max(self.feeds, key=lambda f: f[2])[0]
 
-    def save(self, path) -> Path:
+    def save(self, path: StrPath) -> Path:
         """Write the histogram to `path`, one .npz, whole or not at all.
 
         >>> path = getfixture("tmp_path") / "h.npz"
         >>> Histogram.load(Histogram().update([1.0, 2.0]).save(path)).max
         2.0
         """
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        try:
-            with open(part, "wb") as file:
-                np.savez(file, grid=[self.bins, self._k], index=self._index, counts=self._counts,
-                         feeds=np.array(self.feeds, np.float64).reshape(-1, 3))  # fmt: skip
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        feeds = np.array(self.feeds, np.float64).reshape(-1, 3)
+        with written_whole(path) as part, open(part, "wb") as file:
+            np.savez(file, grid=[self.bins, self._k], index=self._index, counts=self._counts, feeds=feeds)
+        return Path(path)
 
     @classmethod
-    def load(cls, path) -> Histogram:
+    def load(cls, path: StrPath) -> Histogram:
         """Read what `save` wrote; raises FileNotFoundError, or ValueError naming a file that is cut or foreign."""
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -9,7 +9,9 @@ import numpy as np
 
 from helpers.affine import choose_qparams, qrange
 from helpers.calibrate.histogram import Histogram
-from helpers.calibrate.range_cost import _density, _scorer, expected_error
+from helpers.calibrate.range_cost import density, expected_error, range_scorer
+
+RangeOf = Callable[[Histogram, str], tuple[float, float]]  # (histogram, dtype) → (rmin, rmax)
 
 _BINS, _FIRST = 2048, 128  # of the published entropy search: uniform bins of |x|, and how many T keeps at least
 
@@ -62,7 +64,8 @@ def mse(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     """The range, zero inside, with the least expected squared error on dtype's own grid.
 
     Both ends shrink separately: (min·2^-a, max·2^-b), searched coarse to fine down to 2 % of an end. The result
-    is never worse than `minmax` by `expected_error`. Source: Nagel et al. 2021, section 3.1.
+    is never worse than `minmax` by `expected_error`. Raises ValueError for an unknown dtype.
+    Source: Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1.
 
     >>> h = Histogram().update(np.random.default_rng(0).standard_normal(100_000))
     >>> [round(mse(h, dtype)[1] / h.max, 1) for dtype in ("uint4", "uint8", "uint16")]
@@ -71,7 +74,8 @@ def mse(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     low, high = min(minmax(h)[0], 0.0), max(minmax(h)[1], 0.0)
     if low == high:
         return low, high
-    score, a, b = _scorer(h, dtype), 0.0, 0.0
+    score = range_scorer(h, dtype)
+    a = b = 0.0
     for step, reach in ((0.75, np.arange(13)), (0.15, np.arange(-3, 4)), (0.03, np.arange(-3, 4))):
         powers_a = np.maximum(a + step * reach, 0) if low else np.zeros(1)
         powers_b = np.maximum(b + step * reach, 0) if high else np.zeros(1)
@@ -90,7 +94,8 @@ def entropy(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     beyond; Q merges them into the 2^(bits − 1) levels that a symmetric grid has for |x| and spreads each level
     evenly over its non-empty bins. Bin 0 counts as bin 1 does, or the zeros after a ReLU would decide alone.
     A T whose last bin is empty has an infinite KL, so a far outlier gives `minmax`, and so do 16 bits, where
-    levels are finer than bins. The histogram's own bins are spread evenly over the 2048.
+    levels are finer than bins. The histogram's own bins are spread evenly over the 2048. Raises ValueError for an
+    unknown dtype.
     Source: Migacz, "8-bit inference with TensorRT", GTC 2017, as NVIDIA's pytorch-quantization computes it.
 
     >>> h = Histogram().update(np.random.default_rng(0).standard_t(4, 1_000_000))
@@ -101,14 +106,14 @@ def entropy(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     levels, top = (qmax - qmin + 1) // 2, max(-low, high)
     if levels >= _BINS or not top:
         return low, high
-    x, below = _density(h)[0], np.append(0, np.cumsum(h.counts))
+    x, _ = density(h)
+    below = np.append(0, np.cumsum(h.counts))
     ends = np.linspace(0, top, _BINS + 1)
     within = np.interp(ends, x, below) - np.interp(-ends, x, below)
     within[-1] = h.n
     bins = np.maximum(np.diff(within), 0)
-    zero = int(
-        np.clip(np.ceil(2.0 ** h.occupied[0] / ends[1]), 1, _BINS - 1)
-    )  # bins that the histogram's own first fills
+    width = 2.0 ** h.occupied[0]  # of the histogram's own bins: so many of the 2048 its first one fills
+    zero = int(np.clip(np.ceil(width / ends[1]), 1, _BINS - 1))
     bins[:zero] = bins[zero]
     divergence = _divergence(bins / bins.sum(), levels)
     best = np.flatnonzero(divergence <= divergence.min() + 1e-12)[-1]  # of equals the widest
@@ -119,7 +124,7 @@ def entropy(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
 def _divergence(bins: np.ndarray, levels: int) -> np.ndarray:
     """KL(P‖Q) where P is cut after bin i, for every i from 128 to all; `bins` are probabilities."""
 
-    def log(v):  # 0·ln 0 counts as 0
+    def log(v: np.ndarray) -> np.ndarray:  # 0·ln 0 counts as 0
         return np.log(np.where(v > 0, v, 1))
 
     mass, information, filled = (np.append(0, np.cumsum(v)) for v in (bins, bins * log(bins), bins > 0))
@@ -139,12 +144,15 @@ class Method:
     """One way to choose a range: what it is called, how it is shown, and `range(histogram, dtype) -> (rmin, rmax)`.
 
     Notebooks, widgets, plots and the command line read `METHODS`; a new method is a function and a line there.
+
+    >>> METHODS["minmax"](Histogram().update([-1.0, 3.0]))
+    (-1.0, 3.0)
     """
 
     name: str
     label: str
     colour: str
-    range: Callable[[Histogram, str], tuple[float, float]]
+    range: RangeOf
 
     def __call__(self, h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
         """`range`, so that a method can be passed where a function is wanted."""
@@ -163,8 +171,12 @@ METHODS = {  # colours: Okabe & Ito (2008), told apart with every common colour 
 }
 
 
-def method_named(method) -> Callable[[Histogram, str], tuple[float, float]]:
-    """The method of a name, or a function of one's own as it is; ValueError that lists the names."""
+def method_named(method: str | RangeOf) -> RangeOf:
+    """The method of a name, or a function of one's own as it is; raises ValueError that lists the names.
+
+    >>> method_named("mse").label
+    'mse'
+    """
     if callable(method):
         return method
     if method not in METHODS:
@@ -172,7 +184,9 @@ def method_named(method) -> Callable[[Histogram, str], tuple[float, float]]:
     return METHODS[method]
 
 
-def ranges(histograms: Mapping[str, Histogram], method="mse", dtype: str = "uint8") -> dict[str, tuple[float, float]]:
+def ranges(
+    histograms: Mapping[str, Histogram], method: str | RangeOf = "mse", dtype: str = "uint8"
+) -> dict[str, tuple[float, float]]:
     """The range of every tensor by one method: {tensor: (rmin, rmax)}, in the tensors' units.
 
     `method` is a name in `METHODS`, or a function (histogram, dtype) → (rmin, rmax). Raises ValueError for an unknown
@@ -181,5 +195,5 @@ def ranges(histograms: Mapping[str, Histogram], method="mse", dtype: str = "uint
     >>> ranges({"x": Histogram().update([-1.0, 3.0])}, "minmax")
     {'x': (-1.0, 3.0)}
     """
-    method = method_named(method)
-    return {tensor: method(h, dtype) for tensor, h in histograms.items()}
+    range_of = method_named(method)
+    return {tensor: range_of(h, dtype) for tensor, h in histograms.items()}

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from helpers.affine import QParams, choose_qparams, qrange
 from helpers.calibrate.histogram import Histogram
 
 
-def _density(h: Histogram) -> tuple[np.ndarray, np.ndarray]:
-    """(edges, probability per unit between them): values spread evenly in their bin, none beyond min and max."""
-    (low, high), x, counts = h.range, h.edges, h.counts
+def density(h: Histogram) -> tuple[np.ndarray, np.ndarray]:
+    """(edges, probability per unit between them): values spread evenly in their bin, none beyond min and max.
+
+    Raises ValueError on an empty histogram.
+
+    >>> x, d = density(Histogram().update([0.0, 1.0, 1.0, 3.0]))
+    >>> round(float(d @ np.diff(x)), 9)
+    1.0
+    """
+    low, high = h.range
+    x, counts = h.edges, h.counts
     thin = (x[1] - x[0]) / 1024
     x[0] = max(x[0], min(low, x[1] - thin))
     x[-1] = min(x[-1], max(high, x[-2] + thin))
     return x, counts / np.diff(x) / h.n
 
 
-def expected_error(h: Histogram, qp) -> tuple:
+def expected_error(h: Histogram, qp: QParams) -> tuple[np.ndarray, np.ndarray]:
     """`error.split_error` read off a histogram: mean squared (clipping, rounding); arrays if qp's numbers are.
 
     Values count as spread evenly inside their bin, and each bin's ∫(Q(x) − x)² dx is taken exactly, by
     F(x) = m·S³/12 + r³/3 for x = m·S + r, |r| ≤ S/2: it holds for bins finer and coarser than a step.
+    Raises ValueError on an empty histogram.
 
     >>> h = Histogram().update(np.linspace(0, 1, 100_001))
     >>> clipping, rounding = expected_error(h, choose_qparams(0, 1))
     >>> float(round(rounding * 12 * 255**2, 2))
     1.0
     """
-    x, weight = _density(h)
+    x, weight = density(h)
     qmin, qmax = qrange(qp.dtype)
     step, zero = (np.asarray(v, np.float64)[..., None] for v in (qp.scale, qp.zero_point))
     beyond = x - np.clip(x, step * (qmin - zero), step * (qmax - zero))
@@ -41,28 +52,36 @@ def expected_error(h: Histogram, qp) -> tuple:
     return np.diff(clipping) @ weight, np.diff(rounding) @ weight
 
 
-def _scorer(h: Histogram, dtype: str):
+def range_scorer(h: Histogram, dtype: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function (lows, highs) → expected squared error of each range; `expected_error` for many candidates.
 
     With G(t) = E max(t − x, 0), b the highest level and tⱼ the borders between levels, partial summation gives
     E(Q(x) − x)² = E(x − b)² − 2S·Σ G(tⱼ). Where that sum is long, it is the integral K of G, less the midpoint
     rule's S²/24 of F: a step's own rounding, S²/12 of what is not clipped.
+    F is the distribution, G = ∫F, K = ∫G; d and u are a bin's density and width. Raises ValueError on an empty
+    histogram.
+
+    >>> score = range_scorer(Histogram().update(np.linspace(0, 1, 100_001)), "uint8")
+    >>> [float(round(e * 12 * 255**2, 2)) for e in score(np.zeros(1), np.ones(1))]
+    [1.0]
     """
-    x, d = _density(h)
-    u, (qmin, qmax) = np.diff(x), qrange(dtype)
+    x, d = density(h)
+    u = np.diff(x)
+    qmin, qmax = qrange(dtype)
     F = np.append(0, np.cumsum(d * u))
     G = np.append(0, np.cumsum(u * (F[:-1] + u * d / 2)))
     K = np.append(0, np.cumsum(u * (G[:-1] + u * (F[:-1] / 2 + u * d / 6))))
-    d, centre, half = np.append(d, 0), (x[1:] + x[:-1]) / 2, u / 2
-    mean, square = d[:-1] * u @ centre, d[:-1] * u @ (centre * centre + half * half / 3)
+    centre, half = (x[1:] + x[:-1]) / 2, u / 2
+    mean, square = d * u @ centre, d * u @ (centre * centre + half * half / 3)
+    d = np.append(d, 0)
 
-    def at(t):
+    def at(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # the bin of t, and how far t lies in it
         i = np.clip(np.searchsorted(x, t, "right") - 1, 0, len(x) - 1)
         return i, np.maximum(t - x[i], 0)
 
-    def score(lows, highs):
+    def score(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
         qp = choose_qparams(lows, highs, dtype, axis=0)
-        step = qp.scale.astype(np.float64)
+        step = np.asarray(qp.scale, np.float64)
         first, last = step * (qmin - qp.zero_point), step * (qmax - qp.zero_point)
         if step.size * (qmax - qmin) <= 1 << 12:
             i, v = at(first[:, None] + step[:, None] * (np.arange(qmax - qmin) + 0.5))
@@ -98,15 +117,19 @@ class RangeCost:
         self.power = (a * a + a * b + b * b) / 3 @ h.counts / h.n
 
     def __call__(self, qp: QParams) -> dict[str, float]:
-        """scale, zero_point, the ends left and right, clipped (% of the values), clipping, rounding, their sum mse
-        (squared units of the tensor), sqnr_db."""
+        """What these QParams cost, by name.
+
+        `scale`, `zero_point`; `left` and `right`, the ends of the range; `clipped`, % of the values; `clipping`,
+        `rounding` and their sum `mse`, squared units of the tensor; `sqnr_db`.
+        """
         qmin, qmax = qrange(qp.dtype)
-        left, right = (float(qp.scale * (code - qp.zero_point)) for code in (qmin, qmax))
-        first, last = np.interp([left - qp.scale / 2, right + qp.scale / 2], self.h.edges, self.below)
+        scale, zero = float(qp.scale), int(qp.zero_point)
+        left, right = scale * (qmin - zero), scale * (qmax - zero)
+        first, last = np.interp([left - scale / 2, right + scale / 2], self.h.edges, self.below)
         clipping, rounding = (float(e) for e in expected_error(self.h, qp))
         return {
-            "scale": float(qp.scale),
-            "zero_point": int(qp.zero_point),
+            "scale": scale,
+            "zero_point": zero,
             "left": left,
             "right": right,
             "clipped": float(np.clip(100 * (1 - (last - first) / self.h.n), 0, 100)),

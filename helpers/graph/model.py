@@ -38,6 +38,8 @@ class Model:
     >>> net = Model(parse_model(text))
     >>> net.producers["y"].op_type, [n.op_type for n in net.consumers["x"]], net.shapes["y"]
     ('Relu', ['Relu'], (2,))
+    >>> net.with_outputs(["x", "y"]).outputs, net.outputs, list(net.inputs), net.is_quantized
+    (['x', 'y'], ['y'], ['x'], False)
     """
 
     def __init__(self, proto: onnx.ModelProto, path: StrPath | None = None):

@@ -9,7 +9,7 @@ from helpers.affine import QParams
 from helpers.graph.model import QDQ, Model, ModelLike, float_name
 
 
-def list_qparams(model: ModelLike) -> dict[str, QParams]:
+def list_qparams(qdq_model: ModelLike) -> dict[str, QParams]:
     """Every scale of a QDQ graph: {tensor of the float graph: QParams} for activations, weights and biases.
 
     The scale is a float, or an array along `axis`, as stored. Raises FileNotFoundError or ValueError as `Model.of`
@@ -21,7 +21,7 @@ def list_qparams(model: ModelLike) -> dict[str, QParams]:
     >>> list_qparams(make_model(make_graph([q], "g", [], [], [s, z])))["x"].zero_point
     3
     """
-    return dict(Model.of(model).qparams)
+    return dict(Model.of(qdq_model).qparams)
 
 
 class Group(NamedTuple):
@@ -64,7 +64,7 @@ def fused_groups(model: ModelLike) -> list[Group]:
     return [group for group in merged if group not in gone]
 
 
-def shared_scale(model: ModelLike) -> list[tuple[str, ...]]:
+def shared_scale(qdq_model: ModelLike) -> list[tuple[str, ...]]:
     """Activations of a QDQ graph in its order, those that store one scale together (a MaxPool's input and output).
 
     Raises as `Model.of` does.
@@ -75,7 +75,7 @@ def shared_scale(model: ModelLike) -> list[tuple[str, ...]]:
     >>> shared_scale(net)
     [('x',)]
     """
-    graph = Model.of(model)
+    graph = Model.of(qdq_model)
     groups: dict[str, list[str]] = {}  # {name of the stored scale: tensors}
     for node in graph.nodes:
         if node.op_type == "QuantizeLinear":

@@ -26,8 +26,8 @@ def check(graph: Model) -> None:
     numbers_of: dict[str, list[float]] = {}  # {tensor in front of a Q: scale and zero point of that Q and its DQs}
     for node in graph.nodes:
         if node.op_type in QDQ and node.input[0] not in graph.constants:
-            tensor = _in_front(graph, node)
             numbers = _numbers(graph, node)
+            tensor = _in_front(graph, node)
             if numbers_of.setdefault(tensor, numbers) != numbers:
                 raise ValueError(f"tensor '{float_name(tensor)}' has two scales in its Q and DQ nodes; give it one.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from onnx import NodeProto, numpy_helper
@@ -12,8 +13,12 @@ from helpers import targets
 from helpers.affine import dequantize, quantize
 from helpers.graph import Model, float_name
 from helpers.integer import Simulator, one_thread
+from helpers.qdq.parts import Parts, in_groups, tensor_bytes
 
 TWIN = "__quantized"
+_HELD = 1 << 28  # bytes of activations, float and quantized, that are looked at together
+Pair = tuple[str, np.ndarray, np.ndarray]  # a tensor's name, what the float graph makes of it, what the other one does
+Both = Callable[[dict], Iterable[Pair]]  # of a feed
 
 
 def activation(model, feed: dict, tensor: str) -> np.ndarray:
@@ -37,7 +42,7 @@ def _weights(qdq: Model) -> dict[str, np.ndarray]:
     return {t: dequantize(codes, qdq.qparams[t], name=t) for t, codes in stored.items()}
 
 
-def _pairs(qdq: Model, produced) -> dict[str, tuple[NodeProto, NodeProto]]:
+def _pairs(qdq: Model, produced: Mapping) -> dict[str, tuple[NodeProto, NodeProto]]:
     """{activation: its first QuantizeLinear and DequantizeLinear}, in graph order, graph inputs left out."""
     source, found, first = qdq.float_names, {}, {}
     for node in qdq.nodes:
@@ -102,46 +107,46 @@ def _with_float_weights(qdq: Model, fp32: Model) -> Model:
     return model
 
 
-def _side_by_side(left: Model, right: Model, names: dict[str, str]):
-    """A function of a feed: {tensor: (left's value of it, right's value of names[tensor])}, both on the CPU."""
+def _side_by_side(left: Model, right: Model, names: dict[str, str], sizes: dict[str, int]) -> Both:
+    """Left's value of each tensor beside right's value of names[tensor], both on the CPU as the graphs are written."""
+    groups = in_groups({t: 2 * sizes.get(t, 0) for t in names}, _HELD)
     if left is right:
-        every = list(dict.fromkeys([*names, *names.values()]))
-        session = targets.load(left.with_outputs(every))
-
-        def both(feed):
-            made = dict(zip(every, session.run(every, feed), strict=True))
-            return {t: (made[t], made[other]) for t, other in names.items()}
-
-        return both
-    one, two = targets.load(left.with_outputs(names)), targets.load(right.with_outputs(names.values()))
-
-    def both_sides(feed):
-        pairs = zip(one.run(list(names), feed), two.run(list(names.values()), feed), strict=True)
-        return dict(zip(names, pairs, strict=True))
-
-    return both_sides
+        parts = Parts(left, [list(dict.fromkeys([*group, *(names[t] for t in group)])) for group in groups])
+        return lambda feed: _beside(groups, names, ((made, made) for made in parts(feed)))
+    one, two = Parts(left, groups), Parts(right, [[names[t] for t in group] for group in groups])
+    return lambda feed: _beside(groups, names, zip(one(feed), two(feed), strict=True))
 
 
-def _on_floats(fp32: Model, qdq: Model, pairs, isolated, only):
-    """A function of a feed: {tensor: (float, quantized)}, both on the CPU as the graphs are written."""
+def _beside(groups, names, made) -> Iterator[Pair]:
+    """What both sides made of each group, tensor by tensor; a group is let go before the next one is made."""
+    for group, (left, right) in zip(groups, made, strict=True):
+        for tensor in group:
+            yield tensor, left[tensor], right[names[tensor]]
+        left.clear()
+        right.clear()
+
+
+def _on_floats(fp32: Model, qdq: Model, pairs, isolated: bool, only: str | None) -> Both:
+    """Both on the CPU, as the graphs are written."""
+    sizes = tensor_bytes(fp32)
     if isolated:
         other, names = _isolated(fp32, qdq, pairs, only)
-        return _side_by_side(other, other, names)
+        return _side_by_side(other, other, names, sizes)
     if only == "weights":
-        return _side_by_side(fp32, _with_weights(fp32, _weights(qdq)), {t: t for t in pairs})
+        return _side_by_side(fp32, _with_weights(fp32, _weights(qdq)), {t: t for t in pairs}, sizes)
     other = _with_float_weights(qdq, fp32) if only == "activations" else qdq
-    return _side_by_side(fp32, other, {t: dq.output[0] for t, (_, dq) in pairs.items()})
+    return _side_by_side(fp32, other, {t: dq.output[0] for t, (_, dq) in pairs.items()}, sizes)
 
 
-def _on_simulator(fp32: Model, model: Simulator, pairs, isolated):
-    """As `_on_floats`, with the simulator's arithmetic on the quantized side."""
+def _on_simulator(fp32: Model, model: Simulator, pairs, isolated: bool) -> Both:
+    """The simulator's arithmetic on the quantized side."""
     wanted = [t for t in pairs if any(t in outputs for _, _, outputs in model.steps)]
     left = targets.load(fp32.with_outputs(wanted))
 
     def both(feed):
         floats = dict(zip(wanted, left.run(wanted, feed), strict=True))
         codes = each_alone(model, floats | feed) if isolated else model.run(feed, every=True)
-        return {t: (floats[t], dequantize(codes[t], model.qparams[t])) for t in wanted}
+        return ((t, floats[t], dequantize(codes[t], model.qparams[t])) for t in wanted)
 
     return both
 
@@ -161,16 +166,11 @@ def each_alone(model: Simulator, values: dict[str, np.ndarray]) -> dict[str, np.
     return made
 
 
-def _on_outputs(fp32: Model, session):
-    """As `_on_floats`, of the graph's outputs alone: all that a device shows without breaking what it fused."""
+def _on_outputs(fp32: Model, session) -> Both:
+    """The graph's outputs alone: all that a device shows without breaking what it fused."""
     wanted = [o.name for o in session.get_outputs()]
     left = targets.load(fp32.with_outputs(wanted))
-
-    def both(feed):
-        pairs = zip(left.run(wanted, feed), session.run(wanted, feed), strict=True)
-        return dict(zip(wanted, pairs, strict=True))
-
-    return both
+    return lambda feed: zip(wanted, left.run(wanted, feed), session.run(wanted, feed), strict=True)
 
 
 def each_feed(feeds, what: str):
@@ -225,7 +225,7 @@ def layer_sqnr(
         both = _on_outputs(real, targets.load(qdq, target))
     signal, noise = {}, {}
     for feed in each_feed(feeds, f"SQNR on {target}"):
-        for tensor, (a, b) in both(feed).items():
+        for tensor, a, b in both(feed):
             a, gap = a.ravel(), (a - b).ravel()
             signal[tensor] = signal.get(tensor, 0.0) + float(a @ a)
             noise[tensor] = noise.get(tensor, 0.0) + float(gap @ gap)

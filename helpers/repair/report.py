@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers import plot, qdq
-from helpers.tasks import recognise
+from helpers.tasks import Task, recognise
 
 
-def write_report(folder, name: str, inputs, steps: dict) -> None:
+def write_report(folder, name: str, inputs: Sequence[Path], steps: dict) -> None:
     """Write report.json and report.png into `folder`: what each step bought, SQNR by depth, what changed most.
 
     `folder` holds fp32.onnx and int8.onnx, `name` is the model's, `inputs` the files that judge (eight are looked at),
@@ -20,9 +21,9 @@ def write_report(folder, name: str, inputs, steps: dict) -> None:
     folder = Path(folder)
     fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
     task, few = recognise(fp32), inputs[:: max(1, len(inputs) // 8)][:8]
-    runners = [task.runner(path) for path in (fp32, int8)]
-    before, after = ([runner.results(p) for p in few] for runner in runners)
     sqnr = qdq.layer_sqnr(fp32, int8, task.feeds(few[:2], fp32))
+    before, names = _results(task, fp32, few)
+    after, _ = _results(task, int8, few)
     found = {
         "model": name,
         **steps,
@@ -37,6 +38,12 @@ def write_report(folder, name: str, inputs, steps: dict) -> None:
         metrics = task.agreement(before, after)
         found["paired"] = {k: v for k, v in metrics.items() if np.isfinite(v).all()}
         k = int(np.argmax([task.change(a, b) for a, b in zip(before, after, strict=True)]))
-        figures.append(task.picture(few[k], before[k], after[k], runners[0].names))
+        figures.append(task.picture(few[k], before[k], after[k], names))
     (folder / "report.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     plot.stack_figures(figures, folder / "report.png")
+
+
+def _results(task: Task, path: Path, inputs: Sequence[Path]) -> tuple[list, Mapping[int, str]]:
+    """A model's results on a few inputs, and its classes' names; the session is gone before the next one opens."""
+    runner = task.runner(path)
+    return [runner.results(p) for p in inputs], runner.names

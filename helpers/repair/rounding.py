@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import onnx
 from onnx import numpy_helper
 from tqdm.auto import tqdm
 
-from helpers import targets
 from helpers.graph import Model, float_model, float_name, read_model, save_model
+from helpers.qdq.parts import Parts, in_groups
 
 _PLACES = 256  # output places per picture whose inputs are looked at
 _HELD = 1 << 27  # bytes of second moments held at once; for more, the feeds are run through again
+Choose = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (weights C×K, scales C, X^T X/n) → codes C×K
 
 
 def input_moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -24,67 +26,82 @@ def input_moments(fp32, feeds, places: int = _PLACES, only=None) -> dict[str, tu
     """
     model = float_model(fp32)
     convs = [_copy(n) for n in _plain(model) if only is None or n.input[1] in only]
-    shapes = {n.input[1]: model.constants[n.input[1]].shape for n in convs}
-    names = sorted({n.input[0] for n in convs} - set(model.inputs))
-    session = targets.load(model.with_outputs(names), optimize=True, arena=False)  # an arena holds what was let go
-    del model  # the session has its own weights
-    random, sums, count = np.random.default_rng(0), {}, {}
+    stored = _stored(model)
+    shapes = {n.input[1]: tuple(stored[n.input[1]].dims) for n in convs}
+    names = sorted({n.input[0] for n in convs})
+    look = Parts(model, [names], optimize=True)
+    del model, stored  # the session has its own weights
+    random = np.random.default_rng(0)
+    sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    count: dict[str, int] = {}
     for feed in tqdm(feeds, desc="inputs", unit="feed"):
-        values = dict(zip(names, session.run(names, feed) if names else [], strict=True)) | feed
+        values = next(look(feed))
         for node in convs:
-            x, t = _patches(node, values[node.input[0]], shapes[node.input[1]], places, random), node.input[1]
-            if t not in sums:
-                sums[t], count[t] = (np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1],) * 2, np.float32)), 0
-            sums[t][0][:] += x.sum(0)
-            for a in range(0, x.shape[1], 512):  # X^T X in rows, so that no second K×K is made
-                sums[t][1][a : a + 512] += x[:, a : a + 512].T @ x
-            count[t] += len(x)
+            name = node.input[1]
+            x = _patches(node, values[node.input[0]], shapes[name], places, random)
+            if name not in sums:
+                width = x.shape[1]
+                sums[name] = (np.zeros(width, np.float32), np.zeros((width, width), np.float32))
+            _add(sums[name], x)
+            count[name] = count.get(name, 0) + len(x)
     if not sums:
         raise ValueError(f"{fp32}: no feeds or no convolutions to look at; give pictures, and a model with Conv.")
-    for t, found in sums.items():
+    for name, found in sums.items():
         for total in found:
-            total /= count[t]
+            total /= count[name]
     return sums
+
+
+def _add(sums: tuple[np.ndarray, np.ndarray], x: np.ndarray) -> None:
+    """Add n×K inputs to their sum and to X^T X, the latter in rows, so that no second K×K is made."""
+    total, second = sums
+    total += x.sum(0)
+    for a in range(0, x.shape[1], 512):
+        second[a : a + 512] += x[:, a : a + 512].T @ x
+
+
+def _stored(model: Model) -> dict[str, onnx.TensorProto]:
+    """{name: what is stored under it}, not copied as `Model.constants` are."""
+    values = {n.output[0]: n.attribute[0] for n in model.nodes if n.op_type == "Constant"}
+    stored = {name: value.t for name, value in values.items() if value.name == "value"}
+    return stored | {t.name: t for t in model.proto.graph.initializer}
 
 
 def _plain(model: Model) -> list[onnx.NodeProto]:
     """Convolutions with stored weights that are not grouped, in graph order."""
-    convs = [n for n in model.nodes if n.op_type == "Conv" and n.input[1] in model.constants]
+    stored = _stored(model)
+    convs = [n for n in model.nodes if n.op_type == "Conv" and n.input[1] in stored]
     return [n for n in convs if _attribute(n, "group", 1) == 1]
 
 
 def _batches(model: Model) -> list[list[str]]:
     """Names of convolutions' weights in graph order, in lists whose second moments take at most `_HELD` bytes."""
-    batches, held = [[]], 0
-    for name in dict.fromkeys(n.input[1] for n in _plain(model)):
-        size = 4 * math.prod(model.constants[name].shape[1:]) ** 2
-        if batches[-1] and held + size > _HELD:
-            batches.append([])
-            held = 0
-        batches[-1].append(name)
-        held += size
-    return batches
+    stored, names = _stored(model), [n.input[1] for n in _plain(model)]
+    return in_groups({name: 4 * math.prod(stored[name].dims[1:]) ** 2 for name in names}, _HELD)
 
 
-def _copy(node) -> onnx.NodeProto:
+def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
     """The node alone: one that lies in a graph keeps the whole graph in memory."""
     alone = onnx.NodeProto()
     alone.CopyFrom(node)
     return alone
 
 
-def _attribute(node, name: str, default):
+def _attribute(node: onnx.NodeProto, name: str, default):
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
-def _patches(node, x, shape, places, random):
+def _patches(node: onnx.NodeProto, x, shape, places: int, random: np.random.Generator) -> np.ndarray:
     """n×K inputs of n random outputs of a convolution, K in the order of its weights."""
-    (high, wide), (sy, sx) = shape[2:], _attribute(node, "strides", (1, 1))
-    up, left, down, right = _attribute(node, "pads", (0, 0, 0, 0))
+    high, wide = shape[2:]
+    sy, sx = _attribute(node, "strides", (1, 1))
     dy, dx = _attribute(node, "dilations", (1, 1))
+    up, left, down, right = _attribute(node, "pads", (0, 0, 0, 0))
     x = np.pad(x[0], ((0, 0), (up, down), (left, right)))
-    rows, columns = (x.shape[1] - (high - 1) * dy - 1) // sy + 1, (x.shape[2] - (wide - 1) * dx - 1) // sx + 1
-    r, c = np.unravel_index(random.choice(rows * columns, min(places, rows * columns), replace=False), (rows, columns))
+    rows = (x.shape[1] - (high - 1) * dy - 1) // sy + 1
+    columns = (x.shape[2] - (wide - 1) * dx - 1) // sx + 1
+    chosen = random.choice(rows * columns, min(places, rows * columns), replace=False)
+    r, c = np.unravel_index(chosen, (rows, columns))
     taps = [x[:, r * sy + i * dy, c * sx + j * dx] for i in range(high) for j in range(wide)]
     return np.stack(taps, 1).reshape(-1, len(r)).T.astype(np.float32)
 
@@ -101,12 +118,10 @@ def round_rows(weight, scale, second, damp: float = 0.01, block: int = 128) -> n
     np.float32(1.0)
     """
     order = np.argsort(-np.diag(second), kind="stable")
-    rest, back = weight[:, order].astype(np.float32), order[::-1]
-    h = second[np.ix_(back, back)].astype(np.float64)
-    h[np.diag_indices_from(h)] += damp * np.diag(h).mean() + 1e-12
-    upper = _inverse_root(h)[::-1, ::-1].astype(np.float32)  # reversed twice: a lower root makes an upper one
-    del h
-    codes, step = np.empty_like(rest), np.float32(scale)[:, None]
+    rest = weight[:, order].astype(np.float32)
+    upper = _upper_root(second, order, damp)
+    codes = np.empty_like(rest)
+    step = np.float32(scale)[:, None]
     for a in range(0, rest.shape[1], block):
         b = min(a + block, rest.shape[1])
         now, u = rest[:, a:b], upper[a:b, a:b]
@@ -120,7 +135,17 @@ def round_rows(weight, scale, second, damp: float = 0.01, block: int = 128) -> n
     return codes[:, np.argsort(order)]
 
 
-def _inverse_root(h, block: int = 256) -> np.ndarray:
+def _upper_root(second, order, damp: float, block: int = 512) -> np.ndarray:
+    """U, upper triangular, with U^T·U = (second + λ)⁻¹, rows and columns in `order`; a copy in float64, no more."""
+    back = order[::-1]  # a lower root of the reversed matrix, reversed again, is an upper one
+    h = np.empty(second.shape)
+    for a in range(0, len(h), block):
+        h[a : a + block] = second[np.ix_(back[a : a + block], back)]
+    h[np.diag_indices_from(h)] += damp * np.diag(h).mean() + 1e-12
+    return _inverse_root(h)[::-1, ::-1].astype(np.float32)
+
+
+def _inverse_root(h: np.ndarray, block: int = 256) -> np.ndarray:
     """L⁻¹, lower triangular, of h = L·Lᵀ, block by block in the memory of h: K = 5184 takes 0.2 GB and not 1 GB.
 
     >>> np.round(_inverse_root(np.array([[4.0, 2.0], [2.0, 2.0]])), 6)
@@ -139,37 +164,52 @@ def _inverse_root(h, block: int = 256) -> np.ndarray:
     return h
 
 
-def rewrite(fp32, qdq, feeds, out, choose) -> Path:
+def rewrite(fp32, qdq, feeds, out, choose: Choose) -> Path:
     """Give each convolution of `qdq` the codes `choose(weight C×K, scale C, second)`, and the bias that fits them.
 
     The bias takes what the new codes lose on the mean input: b + (w − ŵ)·E[x]. Scales stay as they are.
     """
     real, model = float_model(fp32), read_model(qdq)
-    floats = real.constants
-    stored = {t.name: t for t in model.graph.initializer}
+    stored = _stored(Model(model))
     source = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    wanted = {n.input[1]: _copy(n) for n in real.nodes if n.op_type == "Conv"}
+    convs = {n.input[1]: list(n.input) for n in real.nodes if n.op_type == "Conv"}
     batches = _batches(real)
-    del real
-    found = {}
-    for node in [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in source and len(n.input) > 2]:
-        name = float_name(source[node.input[1]].input[0])  # the output may have lost its name to a Relu behind
-        if name not in wanted:
-            raise ValueError(f"{qdq}: its weights '{name}' are not in {fp32}; give the model that it was made from.")
-        if stored[source[node.input[1]].input[0]].data_type != onnx.TensorProto.INT8:
-            raise ValueError(f"{qdq}: its weights '{name}' are not int8; quantize them so.")
-        found[name] = node
+    del real  # 100 MB for YOLOv8m: read again for each batch, and let go while its codes are searched
+    found = _convolutions(model, stored, source, convs, qdq, fp32)
     with tqdm(total=len(found), desc="round", unit="conv") as bar:
         for names in batches:
-            for name, (mean, second) in input_moments(fp32, feeds, only=names).items():
-                if name in found:
-                    w, b = (source[t] for t in found[name].input[1:3])
-                    _rewrite_one(stored, w, b, floats[name], floats[wanted[name].input[2]], mean, second, choose)
-                    bar.update()
+            wanted = [name for name in names if name in found]
+            floats = _arrays(fp32, [t for name in wanted for t in convs[name][1:3]])
+            moments = input_moments(fp32, feeds, only=names)
+            for name in wanted:
+                w, b = (source[t] for t in found[name].input[1:3])
+                weight, bias = (floats[t] for t in convs[name][1:3])
+                _rewrite_one(stored, w, b, weight, bias, *moments.pop(name), choose)  # popped: it is let go
+                bar.update()
     return save_model(model, out)
 
 
-def _rewrite_one(stored, w, b, weight, bias, mean, second, choose) -> None:
+def _arrays(model, names: list[str]) -> dict[str, np.ndarray]:
+    """A few of a model's stored tensors."""
+    stored = _stored(float_model(model))
+    return {name: numpy_helper.to_array(stored[name]) for name in names}
+
+
+def _convolutions(model: onnx.ModelProto, stored, source, known, qdq, fp32) -> dict[str, onnx.NodeProto]:
+    """{float name of its weights: convolution} of a QDQ graph; ValueError for weights not `known`, or not int8."""
+    found = {}
+    for node in [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] in source and len(n.input) > 2]:
+        codes = source[node.input[1]].input[0]
+        name = float_name(codes)  # the output may have lost its name to a Relu behind
+        if name not in known:
+            raise ValueError(f"{qdq}: its weights '{name}' are not in {fp32}; give the model that it was made from.")
+        if stored[codes].data_type != onnx.TensorProto.INT8:
+            raise ValueError(f"{qdq}: its weights '{name}' are not int8; quantize them so.")
+        found[name] = node
+    return found
+
+
+def _rewrite_one(stored, w: onnx.NodeProto, b: onnx.NodeProto, weight, bias, mean, second, choose: Choose) -> None:
     """New codes for the weights and the bias behind the DequantizeLinears `w` and `b`, in `stored`."""
     scale, bias_scale = (numpy_helper.to_array(stored[n.input[1]]) for n in (w, b))
     flat = weight.reshape(len(weight), -1)

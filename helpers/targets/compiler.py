@@ -17,7 +17,7 @@ from helpers.targets.qnn import provider_options, qnn, quiet_stdout, refuse_anot
 from helpers.targets.target import load
 
 
-def compile_context(path: StrPath, out: StrPath, embed: bool = True, **options: str) -> Path:
+def compile_context(qdq_model: StrPath, out: StrPath, embed: bool = True, **options: str) -> Path:
     """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
 
     Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73), unless `options`
@@ -33,7 +33,7 @@ def compile_context(path: StrPath, out: StrPath, embed: bool = True, **options: 
     Traceback (most recent call last):
     ValueError: model.ctx: a context is an ONNX file; give a name that ends in .onnx.
     """
-    path, out = Path(path), Path(out)
+    path, out = Path(qdq_model), Path(out)
     _refuse(path, out)
     device, needed = qnn()
     used = provider_options(options, needed)

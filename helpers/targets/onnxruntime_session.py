@@ -19,7 +19,11 @@ ARRAY_TYPES = {  # what a session calls the type of an input or output, and the 
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:
-    """Options that keep the log silent and record where each node was placed."""
+    """Options that keep the log silent and record where each node was placed.
+
+    >>> session_options(threads=1).intra_op_num_threads
+    1
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes as an exception
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -29,7 +33,12 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
 
 
 def open_session(model: Model | Path, options: ort.SessionOptions, **keywords: Any) -> ort.InferenceSession:
-    """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason."""
+    """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason.
+
+    >>> open_session(Path("gone.onnx"), session_options())
+    Traceback (most recent call last):
+    RuntimeError: gone.onnx: does not load: ...
+    """
     source = model.proto.SerializeToString() if isinstance(model, Model) else str(model)
     try:
         return ort.InferenceSession(source, options, **keywords)

@@ -44,7 +44,12 @@ PASSES: set[str] = set()  # moves codes, and lets what makes them compute at the
 
 
 def kernel(kind: str, *known: set[str]) -> Callable[[Maker], Maker]:
-    """Enter the decorated maker in KERNELS as that of operator `kind`, and the operator in the sets `known`."""
+    """Enter the decorated maker in KERNELS as that of operator `kind`, and the operator in the sets `known`.
+
+    >>> from helpers.integer import kernels
+    >>> kernels.KERNELS["Reshape"].__name__, "Reshape" in MOVES
+    ('reshape', True)
+    """
 
     def enter(maker: Maker) -> Maker:
         KERNELS[kind] = maker
