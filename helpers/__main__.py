@@ -56,7 +56,7 @@ def _installed(name: str, pinned: list[str]) -> str:
     except importlib.metadata.PackageNotFoundError:
         needed = "  (only export and training need it: extra `yolo`)" if name == "ultralytics" else ""
         return f"not installed{needed}"
-    return here if here in pinned else f"{here}  (tested with {' or '.join(pinned)})"
+    return here if not pinned or here in pinned else f"{here}  (tested with {' or '.join(pinned)})"
 
 
 def listed(task: tasks.Task, source: str) -> list[Path]:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import grimp
 
-PAGE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "CONTRIBUTING.md"
 
 
 def drawing() -> str:
     """A Mermaid graph: a node for each room, an arrow for each import; arrows that others imply are left out."""
+    sys.path.insert(0, str(ROOT))  # the rooms beside this file, not a copy that is installed
     graph = grimp.build_graph("helpers", cache_dir=None)
     rooms = {m for m in graph.modules if m.count(".") == 1}
     below = {}
@@ -28,8 +30,11 @@ def drawing() -> str:
 
     lines = ["graph TD"]
     for room in sorted(rooms):
+        name = room.removeprefix("helpers.")
         implied = {r for other in below[room] for r in reached(other)}
-        lines += [f"    {room.split('.')[1]} --> {other.split('.')[1]}" for other in sorted(below[room] - implied)]
+        lines += [f"    {name} --> {other.removeprefix('helpers.')}" for other in sorted(below[room] - implied)]
+        if not below[room] and not any(room in others for others in below.values()):
+            lines.append(f"    {name}")
     return "\n".join(lines)
 
 

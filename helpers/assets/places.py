@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+_HELPERS = Path(__file__).resolve().parents[1]
+_IN_WHEEL = _HELPERS / "_data"
+DATA = _IN_WHEEL if _IN_WHEEL.is_dir() else _HELPERS.parent / "data"
 CACHE = DATA / "cache"
 VARIABLE = "INT8_ASSETS"  # a folder with yolov8n.pt and coco128/; set but empty, only data/ is used

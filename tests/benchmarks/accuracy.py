@@ -20,11 +20,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import onnx
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from helpers import assets, calibrate, qdq, repair, vision
-from helpers.graph import constants, read_model
+from helpers.graph import Model
 
 
 def peer(model, out, pictures, method, activation="QUInt8"):
@@ -67,7 +65,7 @@ def gap(work: Path) -> None:
     pictures = assets.images("coco128")
     judging, truths = pictures[:96], [vision.labels(p) for p in pictures[:96]]
     cut = qdq.split_head(assets.model("yolov8n"), work / "cut.onnx")
-    path = ours(cut, work / "mse.onnx", pictures[96:], calibrate.mse)
+    path = ours(cut, work / "mse.onnx", pictures[96:], "mse")
     found = {target: detect(path, judging, target) for target in ("cpu", "integer")}
     reference = detect(cut, judging)
     for target, boxes in found.items():
@@ -132,14 +130,14 @@ def main() -> None:
             "ORT, head cut, Percentile": partial(peer, cut, pictures=few, method="Percentile"),
             "ORT, head cut, Entropy": partial(peer, cut, pictures=few, method="Entropy"),
             "ultralytics' recipe, A16W8": partial(peer, cut, pictures=few, method="MinMax", activation="QUInt16"),
-            "ours, percentile 99.99": partial(ours, cut, pictures=few, method=calibrate.percentile),
-            "ours, mse": partial(ours, cut, pictures=few, method=calibrate.mse),
+            "ours, percentile 99.99": partial(ours, cut, pictures=few, method="percentile"),
+            "ours, mse": partial(ours, cut, pictures=few, method="mse"),
             "ours, recipe best without 16 bits": partial(best, cut, pictures=calibration, share=0),
             "ours, recipe best up to 3 %": partial(best, cut, pictures=calibration, share=0.03),
             "ours, recipe best": partial(best, cut, pictures=calibration),
             "ours, A16W8, weights rounded adaptively": partial(wide, cut, pictures=calibration),
         }
-        weights = set(constants(read_model(whole)))
+        weights = set(Model.of(whole).constants)
         reference = detect(cut, judging)
         mb = cut.stat().st_size / 1e6
         ap, rows = vision.average_precision(reference, truths)["AP50-95"], {}
@@ -147,7 +145,7 @@ def main() -> None:
             rows = json.loads(args.json.read_text(encoding="utf-8"))["recipes"]
         for k, (name, recipe) in enumerate((n, r) for n, r in recipes.items() if args.only in n):
             path = recipe(out=Path(work) / f"{k}.onnx")
-            dtypes = [p.dtype for t, p in qdq.list_qparams(onnx.load(path)).items() if t not in weights]
+            dtypes = [p.dtype for t, p in qdq.list_qparams(path).items() if t not in weights]
             row = {"a16": dtypes.count("uint16"), "tensors": len(dtypes)}
             row |= {"MB": round(path.stat().st_size / 1e6, 2)}
             cpu = vision.paired_metrics(reference, detect(path, judging), truths)

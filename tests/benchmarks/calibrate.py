@@ -25,8 +25,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from helpers import assets, calibrate, qdq, vision
 
-METHODS = calibrate.minmax, calibrate.moving_average, calibrate.percentile, calibrate.mse, calibrate.entropy
-
 
 def inference(model, pictures):
     import onnxruntime as ort
@@ -38,7 +36,7 @@ def inference(model, pictures):
 
 def ours(model, pictures):
     histograms = calibrate.observe(model, vision.Feeds(pictures, model)).values()
-    return [method(h) for method in METHODS for h in histograms]
+    return [method(h) for method in calibrate.METHODS.values() for h in histograms]
 
 
 def theirs(method):
@@ -104,18 +102,18 @@ def search() -> None:
     model = assets.model("yolov8n")
     histograms = calibrate.observe(model, vision.Feeds(assets.images("coco128")[:4], model))
     collector = HistogramCollector("entropy", False, 2048, 128, 99.999, "same")
-    took = {"ORT": [], **{m.__name__: [] for m in METHODS}}
-    for name in [n for n in histograms if n.endswith("Mul_output_0")][:12]:
-        h, end = histograms[name], max(-histograms[name].min, histograms[name].max)
+    took = {"ORT": [], **{name: [] for name in calibrate.METHODS}}
+    for h in [h for tensor, h in histograms.items() if tensor.endswith("Mul_output_0")][:12]:
+        end = max(-h.min, h.max)
         edges = np.linspace(-end, end, 2049, dtype=np.float32)
         counts = np.histogram((h.edges[1:] + h.edges[:-1]) / 2, edges, weights=h.counts)[0].astype(np.int64)
         start = time.perf_counter()
         collector.get_entropy_threshold((counts, edges, np.float32(h.min), np.float32(h.max), end), 128)
         took["ORT"].append(time.perf_counter() - start)
-        for method in METHODS:
+        for name, method in calibrate.METHODS.items():
             start = time.perf_counter()
             method(h)
-            took[method.__name__].append(time.perf_counter() - start)
+            took[name].append(time.perf_counter() - start)
     for name, seconds in took.items():
         print(f"| threshold search, {name} | {spread(np.array(seconds) * 1e3, 'ms a tensor', 2)} | "
               f"{np.median(took['ORT']) / np.median(seconds):.0f}× faster |")  # fmt: skip
@@ -127,13 +125,12 @@ def accuracy() -> None:
     with tempfile.TemporaryDirectory() as work:
         cut = qdq.split_head(assets.model("yolov8n"), Path(work) / "fp32.onnx")
         seen = [calibrate.observe(cut, vision.Feeds(pictures[:32], cut), sample=s) for s in (8192, None)]
-        for method in METHODS:
+        for method in calibrate.METHODS:
             ap = []
             for histograms in seen:
-                ranges = {name: method(h) for name, h in histograms.items()}
-                path = qdq.quantize_model(cut, Path(work) / "int8.onnx", ranges)
+                path = qdq.quantize_model(cut, Path(work) / "int8.onnx", calibrate.ranges(histograms, method))
                 ap.append(vision.evaluate(path, pictures[32:])["AP50-95"])
-            print(f"| AP50-95, {method.__name__} | {ap[0]:.4f} sampled, {ap[1]:.4f} all | {ap[0] - ap[1]:+.4f} |")
+            print(f"| AP50-95, {method} | {ap[0]:.4f} sampled, {ap[1]:.4f} all | {ap[0] - ap[1]:+.4f} |")
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
-"""Ten layers each of three networks, for tests/test_entropy.py: entropy against the published search, layer by layer.
+"""Ten layers each of three networks, for tests/calibrate/test_entropy.py: entropy against the published search.
 
     INT8_ASSETS=<folder with yolov8n.pt> python tests/benchmarks/entropy.py <text detector.onnx> [--write]
 
 The text detector is PP-OCRv4's, `ch_PP-OCRv4_det_infer.onnx` of the package rapidocr-onnxruntime 1.4.4 (Apache-2.0).
-All three see four of data/'s validation scenes. `--write` keeps the counts in tests/entropy_layers.npz: numbers
-only, no weights. The layers are those of 20 000 values or more, less what a Sigmoid or a Clip bounds, evenly spaced.
+All three see four of data/'s validation scenes. `--write` keeps the counts in tests/calibrate/entropy_layers.npz:
+numbers only, no weights. The layers are those of 20 000 values or more, less what a Sigmoid or a Clip bounds, evenly
+spaced.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "calibrate"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from published import LAYERS, agreement, published
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
-from test_integer import strip  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "integer"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from nets import strip
 
-from helpers import affine, assets, calibrate, integer, qdq, session, vision  # noqa: E402
+from helpers import affine, assets, integer, qdq, session, vision
 
 PEAK = """
 import re, sys, numpy as np
@@ -33,10 +34,8 @@ def main(runs: int = 5) -> None:
     source, calibration, judging = assets.course()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        cut = qdq.split_head(source, folder / "fp32.onnx")
-        found = calibrate.observe(cut, vision.Feeds(calibration[:8], cut))
-        ranges = calibrate.ranges(found, "percentile")
-        int8 = qdq.quantize_model(cut, folder / "int8.onnx", ranges)
+        made = qdq.calibrate_and_quantize(source, calibration[:8], folder, "percentile")
+        cut, int8 = made.fp32, made.int8
         bare = folder / "codes.onnx"
         onnx.save(strip(onnx.load(int8)), bare)
         model, htp, cpu = integer.Simulator(int8), session.load(bare, "htp"), session.load(bare, "cpu")
