@@ -7,7 +7,7 @@ import pytest
 from small_models import FEEDS, convs, random, run
 
 from helpers import assets, calibrate, qdq, repair, session, vision
-from helpers.graph import constants, read_model
+from helpers.graph import Model, constants, read_model
 from helpers.repair import rounding
 
 
@@ -57,7 +57,8 @@ def test_foreign_model_is_refused(tmp_path):
 
 
 def test_second_moments_come_in_parts_that_fit(tmp_path, monkeypatch):
-    model = read_model(path := convs(tmp_path, "h = Relu(a)"))
+    path = convs(tmp_path, "h = Relu(a)")
+    model = Model.of(path)
     assert rounding._batches(model) == [["w1", "w2"]]
     monkeypatch.setattr(rounding, "_HELD", 4 * 27**2)
     assert rounding._batches(model) == [["w1"], ["w2"]]
