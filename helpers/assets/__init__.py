@@ -1,4 +1,4 @@
-"""Models and pictures, wherever they are."""
+"""Models and images, wherever they are."""
 
 from helpers.assets.download import COCO128_URL, download, fetch
 from helpers.assets.export import UntrustedPickle

@@ -26,9 +26,9 @@ YOLOV8N_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0/yo
 
 
 def fetch(name: str, trust_pickle: bool = False) -> Path:
-    """Download `yolov8n` or `coco128` into data/cache: progress bar, resume, checksum; a failure leaves nothing.
+    """Download `yolov8n` or `coco128` into the cache: progress bar, resume, checksum; a failure leaves nothing.
 
-    The pictures' SHA-256 is compared before one is written. The weights become ONNX as in `model`: a `.pt` with an
+    The images' SHA-256 is compared before one is written. The weights become ONNX as in `model`: a `.pt` with an
     unknown SHA-256 is kept, but not loaded without `trust_pickle`.
     Raises ValueError (unknown name, wrong checksum), UntrustedPickle, ConnectionError (no network), ImportError (no
     extra).
@@ -40,11 +40,9 @@ def fetch(name: str, trust_pickle: bool = False) -> Path:
     if name not in ("yolov8n", "coco128"):
         raise ValueError(f"'{name}' cannot be fetched; choose yolov8n or coco128.")
     places.CACHE.mkdir(parents=True, exist_ok=True)
-    return (
-        _fetch_yolov8n(places.CACHE / "yolov8n.pt", trust_pickle)
-        if name == "yolov8n"
-        else _fetch_coco128(places.CACHE / name)
-    )
+    if name == "coco128":
+        return _fetch_coco128(places.CACHE / name)
+    return _fetch_yolov8n(places.CACHE / "yolov8n.pt", trust_pickle)
 
 
 def _fetch_yolov8n(target: Path, trust_pickle: bool) -> Path:
@@ -82,7 +80,7 @@ def _checked(archive: Path) -> dict[str, bytes]:
     Raises ValueError where a name leads out of the folder, is a link or comes twice, where it is too much, or where
     names or contents are not those of COCO128.
     """
-    found = {}
+    found: dict[str, zipfile.ZipInfo] = {}
     with zipfile.ZipFile(archive) as z:
         for m in z.infolist():
             if re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|:", m.filename) or stat.S_ISLNK(m.external_attr >> 16):
@@ -90,8 +88,11 @@ def _checked(archive: Path) -> dict[str, bytes]:
             kept = re.fullmatch(
                 r"(?:[^/]+/)?((images/train2017/[\w-]+\.jpg)|(labels/train2017/[\w-]+\.txt))", m.filename
             )
-            if kept and found.setdefault(kept[1], m) is not m:
+            if not kept:
+                continue
+            if kept[1] in found:
                 raise _refused(f"holds '{kept[1]}' twice")
+            found[kept[1]] = m
         if len(found) > 256 or sum(m.file_size for m in found.values()) > 64e6:  # bytes; COCO128 has 22 MB
             raise _refused("holds more than COCO128's 256 files or 64 MB")
         files = {name: z.read(found[name]) for name in sorted(found)}
@@ -122,6 +123,7 @@ def download(url: str, target: Path, tries: int = 3) -> Path:
 
 
 def _append(url: str, part: Path) -> None:
+    """Add to `part` what it lacks of the URL, or begin anew where the server cannot go on from there."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=30) as reply:
@@ -130,7 +132,7 @@ def _append(url: str, part: Path) -> None:
         bar = tqdm(total=size or None, initial=have, unit="B", unit_scale=True)
         bar.set_description(part.stem)
         with bar, open(part, "ab" if have else "wb") as out:
-            while block := reply.read(1 << 16):
+            for block in iter(lambda: reply.read(65536), b""):
                 out.write(block)
                 bar.update(len(block))
     if part.stat().st_size < size:

@@ -21,15 +21,17 @@ class UntrustedPickle(ValueError):
     """A checkpoint whose loading could run anything, and nobody has said that it may."""
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def exported(checkpoint: Path) -> Path:
+    """Where the ONNX of this very checkpoint is kept, whether it is there yet or not."""
+    return _kept_as(checkpoint, _sha256(checkpoint))
 
 
-def _made(checkpoint: Path, digest: str) -> Path:
-    return places.CACHE / f"{checkpoint.stem}-{digest[:8]}.onnx"
+def export(checkpoint: Path, trust_pickle: bool = False) -> Path:
+    """Make ONNX of a checkpoint and keep it in the cache: static 1×3×640×640, opset 17, simplified.
 
-
-def _export(checkpoint: Path, trust_pickle: bool) -> Path:
+    Raises UntrustedPickle where its SHA-256 is not known and nobody says `trust_pickle`, ImportError where the extra
+    `yolo` is missing, ValueError where Ultralytics cannot use it.
+    """
     places.CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=places.CACHE) as work:  # Ultralytics writes beside the checkpoint
         copy = Path(shutil.copyfile(checkpoint, Path(work) / checkpoint.name))
@@ -41,9 +43,17 @@ def _export(checkpoint: Path, trust_pickle: bool) -> Path:
                 "(Python: `assets.model(…, trust_pickle=True)`), or give an .onnx, which holds no code."
             )
         _ultralytics(copy)
-        made = _made(checkpoint, digest)
-        os.replace(copy.with_suffix(".onnx"), made)
-    return made
+        kept = _kept_as(checkpoint, digest)
+        os.replace(copy.with_suffix(".onnx"), kept)
+    return kept
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _kept_as(checkpoint: Path, digest: str) -> Path:
+    return places.CACHE / f"{checkpoint.stem}-{digest[:8]}.onnx"
 
 
 def _ultralytics(checkpoint: Path) -> None:

@@ -1,4 +1,4 @@
-"""Models and pictures, wherever they are: data/'s own by default, real ones where the user has them."""
+"""Models and images, wherever they are: data/'s own by default, real ones where the user has them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,18 @@ import functools
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.assets import places
-from helpers.assets.export import UntrustedPickle, _export, _made, _sha256
+from helpers.assets.export import UntrustedPickle, export, exported
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+StrPath = str | os.PathLike[str]
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 BESIDE = {".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md", ".cache"}  # labels and notes: not worth a word
 
 
-def _folders() -> list[Path]:
-    named = os.environ.get(places.VARIABLE)
-    return [] if named == "" else [*([Path(named).expanduser()] if named else []), places.CACHE]
-
-
-def _missing(name: str, what: str, serves: str) -> FileNotFoundError:
-    variable = places.VARIABLE
-    return FileNotFoundError(
-        f"{what} '{name}' is neither a path nor in {variable}'s folder nor in data/cache; "
-        f"set {variable} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
-        f"meanwhile {serves} serves."
-    )
-
-
-def find(name) -> Path:
+def find(name: StrPath) -> Path:
     """Path of the model that `model(name)` gives, without loading anything: a `.pt` itself where it is not ONNX yet.
 
     Raises FileNotFoundError that says how to get it.
@@ -39,20 +27,50 @@ def find(name) -> Path:
     """
     path = Path(name)
     if not path.is_file():
-        stem = path.stem if path.suffix in (".onnx", ".pt") else path.name
-        candidates = (f / (stem + suffix) for f in _folders() for suffix in (".onnx", ".pt"))
-        path = next((c for c in candidates if path.parent == Path(".") and c.is_file()), None)
-        if path is None:
-            raise _missing(name, "model", "data/scenes.onnx, `assets.model()`,")
-    made = _made(path, _sha256(path)) if path.suffix == ".pt" else path
-    return made if made.is_file() else path
+        path = _among_folders(path)
+    if path.suffix != ".pt":
+        return path
+    onnx = exported(path)
+    return onnx if onnx.is_file() else path
 
 
-def model(name=None, trust_pickle: bool = False) -> Path:
+def _among_folders(name: Path) -> Path:
+    """`name`.onnx, or else `name`.pt, in the folders where the user keeps them."""
+    stem = name.stem if name.suffix in (".onnx", ".pt") else name.name
+    candidates = [folder / (stem + suffix) for folder in _folders() for suffix in (".onnx", ".pt")]
+    for candidate in candidates:
+        if _is_bare(name) and candidate.is_file():
+            return candidate
+    raise _missing(name, "model", "data/scenes.onnx, `assets.model()`,")
+
+
+def _folders() -> list[Path]:
+    """Where the user keeps real models and images: the folder that the variable names, and the cache."""
+    named = os.environ.get(places.VARIABLE)
+    if named is None:
+        return [places.CACHE]
+    return [Path(named).expanduser(), places.CACHE] if named else []
+
+
+def _is_bare(name: Path) -> bool:
+    """Whether it is a name alone, without a folder."""
+    return name.parent == Path(".")
+
+
+def _missing(name: StrPath, what: str, serves: str) -> FileNotFoundError:
+    variable = places.VARIABLE
+    return FileNotFoundError(
+        f"{what} '{name}' is neither a path nor in {variable}'s folder nor in {places.CACHE_NAME}; "
+        f"set {variable} to the folder that holds it or run `python -m helpers fetch {name}` (needs the network); "
+        f"meanwhile {serves} serves."
+    )
+
+
+def model(name: StrPath | None = None, trust_pickle: bool = False) -> Path:
     """Path of an ONNX model: a path given, `yolov8n` where the user has it, or data/'s own (name None).
 
-    Looked for in this order: the path itself, the folder named by INT8_ASSETS, data/cache. A `.pt` becomes
-    ONNX once (static 1×3×640×640, opset 17, simplified) and is kept in data/cache; that needs the `yolo` extra.
+    Looked for in this order: the path itself, the folder named by INT8_ASSETS, the cache. A `.pt` becomes
+    ONNX once (static 1×3×640×640, opset 17, simplified) and is kept in the cache; that needs the `yolo` extra.
     Loading a `.pt` runs whatever code its maker put in it: only known ones are, or any with `trust_pickle`.
 
     Raises FileNotFoundError that says how to get it, UntrustedPickle, ImportError where the extra is missing.
@@ -61,56 +79,56 @@ def model(name=None, trust_pickle: bool = False) -> Path:
     'scenes.onnx'
     """
     path = places.DATA / "scenes.onnx" if name is None else find(name)
-    return _export(path, trust_pickle) if path.suffix == ".pt" else path
+    return export(path, trust_pickle) if path.suffix == ".pt" else path
 
 
-def images(name=None) -> list[Path]:
-    """Pictures, sorted by name: of a folder given, of `coco128` where the user has it, or data/'s own.
+def images(name: StrPath | None = None) -> list[Path]:
+    """Image files, sorted by name: of a folder given, of `coco128` where the user has it, or data/'s own.
 
     None or "calibration" are data/'s calibration scenes, "validation" its validation scenes; the two do not overlap.
-    Of a folder, subfolders count too; a warning counts the files that are neither pictures nor labels.
-    Raises FileNotFoundError (no such folder, or no pictures in it) that says what to do.
+    Of a folder, subfolders count too; a warning counts the files that are neither images nor labels.
+    Raises FileNotFoundError (no such folder, or no images in it) that says what to do.
 
     >>> len(set(images("calibration")) & set(images("validation")))
     0
     """
-    name = "calibration" if name is None else name
-    if name in ("calibration", "validation"):
-        return _pictures(places.DATA / name / "images")
-    if Path(name).is_file():
-        return [Path(name)]
-    if Path(name).is_dir():
-        return _pictures(Path(name))
+    if name is None or name in ("calibration", "validation"):
+        return _images_of(places.DATA / (name or "calibration") / "images")
+    path = Path(name)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _images_of(path)
     for folder in _folders():
-        if Path(name).parent == Path(".") and (folder / name).is_dir():
-            return _pictures(folder / name)
+        if _is_bare(path) and (folder / path).is_dir():
+            return _images_of(folder / path)
     raise _missing(name, "picture folder", "data/'s scenes, `assets.images()`,")
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    found = [p for p in files if p.suffix.lower() in PICTURES]
-    told = passed_over(files)
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: holds no pictures{f' ({told})' if told else ''}; put .jpg or .png files there or name "
-            "another folder."
-        )
-    if told:
-        warnings.warn(f"{folder}: {told} passed over; {len(found)} pictures are read.", stacklevel=3)
-    return found
-
-
-def passed_over(files) -> str:
-    """The files that are neither pictures nor what usually lies beside them, counted by suffix.
+def passed_over(files: Iterable[Path]) -> str:
+    """The files that are neither images nor what usually lies beside them, counted by suffix.
 
     >>> passed_over([Path("a.jpg"), Path("b.npy"), Path("c.npy"), Path("c.txt"), Path(".DS_Store"), Path("d.GIF")])
     '2 × .npy, 1 × .gif'
     """
-    other = [p for p in files if p.suffix.lower() not in PICTURES | BESIDE]
+    other = [p for p in files if p.suffix.lower() not in IMAGES | BESIDE]
     other = [p for p in other if not p.name.startswith(".") and p.name not in ("README", "LICENSE")]
     counts = Counter(p.suffix.lower() or "without suffix" for p in other)
     return ", ".join(f"{n} × {suffix}" for suffix, n in counts.most_common())
+
+
+def _images_of(folder: Path) -> list[Path]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    found = [p for p in files if p.suffix.lower() in IMAGES]
+    told = passed_over(files)
+    if not found:
+        why = f" ({told})" if told else ""
+        raise FileNotFoundError(
+            f"{folder}: holds no pictures{why}; put .jpg or .png files there or name another folder."
+        )
+    if told:
+        warnings.warn(f"{folder}: {told} passed over; {len(found)} pictures are read.", stacklevel=3)
+    return found
 
 
 def course() -> tuple[Path, list[Path], list[Path]]:
@@ -119,23 +137,27 @@ def course() -> tuple[Path, list[Path], list[Path]]:
     YOLOv8n on COCO128 (half to calibrate, half to judge) where both are found, else data/'s model and scenes. One
     printed line says which serve, and why where they are not the real ones; once a process.
     """
-    found, missing = {}, {}
-    for name, find in (("yolov8n", model), ("coco128", images)):
-        try:
-            found[name] = find(name)
-        except (FileNotFoundError, ImportError, UntrustedPickle) as e:
-            missing[name] = e
-    if missing:
-        _say(f"course: data/scenes.onnx and data/'s own scenes serve, since {_why(found, missing)}.")
+    missing: dict[str, Exception] = {}
+    network, pictures = None, None
+    try:
+        network = model("yolov8n")
+    except (FileNotFoundError, ImportError, UntrustedPickle) as e:
+        missing["yolov8n"] = e
+    try:
+        pictures = images("coco128")
+    except FileNotFoundError as e:
+        missing["coco128"] = e
+    if network is None or pictures is None:
+        _say(f"course: data/scenes.onnx and data/'s own scenes serve, since {_why(missing)}.")
         return model(), images("calibration"), images("validation")
-    pictures, half = found["coco128"], len(found["coco128"]) // 2
+    half = len(pictures) // 2
     counts = f"{len(pictures) - half} pictures to calibrate, {half} to judge"
-    _say(f"course: {found['yolov8n']} serves, with COCO128, {counts}.")
-    return found["yolov8n"], pictures[half:], pictures[:half]
+    _say(f"course: {network} serves, with COCO128, {counts}.")
+    return network, pictures[half:], pictures[:half]
 
 
-def _why(found: dict, missing: dict) -> str:
-    """Why the real model and pictures do not serve."""
+def _why(missing: dict[str, Exception]) -> str:
+    """Why the real model and images do not serve, from what was raised for each."""
     reason = missing.get("yolov8n", missing.get("coco128"))
     if os.environ.get(places.VARIABLE) == "":
         return f"{places.VARIABLE} is empty"
@@ -145,10 +167,11 @@ def _why(found: dict, missing: dict) -> str:
         return "yolov8n.pt is there but its SHA-256 is not one that we know, so it is not loaded (see `assets.model`)"
     if not isinstance(reason, FileNotFoundError):
         return f"yolov8n is there but {str(reason).rstrip('.')}"
-    where = f"{places.VARIABLE}'s folder or data/cache"
-    if found:
-        return f"{min(found)} is there but {min(missing)} is not in {where}"
-    return f"neither yolov8n nor coco128 is in {where}"
+    where = f"{places.VARIABLE}'s folder or {places.CACHE_NAME}"
+    if len(missing) == 2:
+        return f"neither yolov8n nor coco128 is in {where}"
+    lacks, there = ("yolov8n", "coco128") if "yolov8n" in missing else ("coco128", "yolov8n")
+    return f"{there} is there but {lacks} is not in {where}"
 
 
 @functools.cache

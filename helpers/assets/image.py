@@ -1,15 +1,16 @@
-"""A picture from a file, read rightly or refused by name."""
+"""An image from a file, read rightly or refused by name."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 
-def open_image(path) -> Image.Image:
-    """Read a picture (a path, or an open PIL image) as 8-bit RGB, turned as its EXIF tag says.
+def open_image(image: str | os.PathLike[str] | Image.Image) -> Image.Image:
+    """Read an image (a path, or an open PIL image) as 8-bit RGB, turned as its EXIF tag says.
 
     16-bit grey is divided by 257, so that 65535 is white; of several frames the first counts, and transparency is
     left out. Raises FileNotFoundError, or ValueError naming the file: unreadable, or its white is not known.
@@ -17,23 +18,29 @@ def open_image(path) -> Image.Image:
     >>> open_image(Image.fromarray(np.uint16([[0, 257, 65535]]))).getpixel((1, 0))
     (1, 1, 1)
     """
-    if isinstance(path, Image.Image):
-        unknown = _unknown_white(path)
-        if not unknown:
-            return _rgb(path)
-        path = "the picture given"
-    elif not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such picture; check the path.")
-    else:
-        try:
-            # Given the path, Pillow maps the file, and a turned TIFF without compression gets the wrong row length.
-            with open(path, "rb") as file, Image.open(file) as image:
-                unknown = _unknown_white(image)
-                if not unknown:
-                    return _rgb(ImageOps.exif_transpose(image))
-        except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
-            raise ValueError(f"{path}: cannot be read as a picture; remove the file or replace it.") from None
-    raise ValueError(f"{path}: holds {unknown}, and which value is white is not known; save it with 8 bits, as PNG.")
+    if isinstance(image, Image.Image):
+        return _rgb(_with_known_white(image, "the picture given"))
+    if not Path(image).is_file():
+        raise FileNotFoundError(f"{image}: no such picture; check the path.")
+    try:
+        # Given the path, Pillow maps the file, and a turned TIFF without compression gets the wrong row length.
+        with open(image, "rb") as file, Image.open(file) as opened:
+            return _rgb(ImageOps.exif_transpose(_with_known_white(opened, image)))
+    except _UnknownWhite as e:
+        raise ValueError(str(e)) from None
+    except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
+        raise ValueError(f"{image}: cannot be read as a picture; remove the file or replace it.") from None
+
+
+class _UnknownWhite(ValueError):
+    """Pixels that leave open which value is white."""
+
+
+def _with_known_white(image: Image.Image, name: object) -> Image.Image:
+    if unknown := _unknown_white(image):
+        text = f"holds {unknown}, and which value is white is not known; save it with 8 bits, as PNG"
+        raise _UnknownWhite(f"{name}: {text}.")
+    return image
 
 
 def _unknown_white(image: Image.Image) -> str:

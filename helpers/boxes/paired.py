@@ -89,7 +89,7 @@ def _compare(reference: Sequence[Detections], test: Sequence[Detections], conf: 
     """(columns of matched boxes, columns of single boxes): the reference's above `conf` against all of test's."""
     matched, single = [], []
     for image, (one, other) in enumerate(zip(reference, test, strict=True)):
-        a, b = above(one, conf), above(other, -np.inf)
+        a, b = above(one, conf), (np.asarray(other[0]), np.asarray(other[1]), np.asarray(other[2]))
         area_a, area_b = box_area(a[0]), box_area(b[0])
         pairs = _match_any_class(a, b, conf)
         for i, j, flip in pairs:

@@ -1,17 +1,18 @@
-"""One picture, one claim: functions that return a Matplotlib Figure."""
+"""One picture, one claim: each function returns a Matplotlib Figure whose title says what it shows."""
 
-from helpers.plot.accuracy import ap_bars, intervals, pareto_front, recipe_steps
+from helpers.plot.accuracy import ap_bars, intervals, output_error, pareto_front, recipe_steps
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
-from helpers.plot.detections import box_shift, detections, output_error, overlay, scores, threshold_crossings
+from helpers.plot.boxes import box_shift, detections, overlay, scores, threshold_crossings
 from helpers.plot.network import block, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.page import stack_figures
-from helpers.plot.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, new_figure, save
-from helpers.plot.tensor import channels, range_convergence, ranges, staircase, tradeoff
+from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, save
+from helpers.plot.tensor import channels, method_colour, range_convergence, ranges, staircase, tradeoff
 
 __all__ = [
     "BLUE",
     "GREEN",
     "GREY",
+    "LITERAL",
     "ORANGE",
     "PURPLE",
     "RED",
@@ -24,6 +25,7 @@ __all__ = [
     "detections",
     "intervals",
     "lsb_histogram",
+    "method_colour",
     "near_half",
     "new_figure",
     "output_error",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.plot.style import BLUE, GREEN, GREY, ORANGE, RED, new_figure
+from helpers.boxes import Interval
+from helpers.plot.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, new_figure
 
 
-def ap_bars(rows: dict[str, dict[str, float]]) -> Figure:
-    """AP of several models as bars with their values: {"FP32 CPU": {"AP50-95": 0.8, "AP50": 0.9}, …}."""
+def ap_bars(rows: Mapping[str, Mapping[str, float]]) -> Figure:
+    """AP of several models as bars with their values, FP32 first: {"FP32 CPU": {"AP50-95": 0.8, "AP50": 0.9}, …}."""
     fig, ax = new_figure(height=0.6 + 0.45 * len(rows))
     values = [row["AP50-95"] for row in rows.values()]
-    ax.barh(list(rows), values, color=[BLUE, *[ORANGE] * (len(rows) - 1)])
+    ax.barh(list(rows), values, color=[BLUE if k == 0 else ORANGE for k in range(len(rows))])
     for y, row in enumerate(rows.values()):
         ax.text(row["AP50-95"] + 0.01, y, f"{row['AP50-95']:.3f}   (AP50 {row['AP50']:.3f})", va="center", fontsize=9)
     ax.invert_yaxis()
@@ -24,8 +30,8 @@ def ap_bars(rows: dict[str, dict[str, float]]) -> Figure:
     return fig
 
 
-def intervals(panels: dict[str, dict], title: str) -> Figure:
-    """Values with their 95 % intervals, a panel for each {quantity: {method: `paired.Interval`}}."""
+def intervals(panels: Mapping[str, Mapping[str, Interval]], title: str) -> Figure:
+    """Values with their 95 % intervals, a panel for each {quantity: {method: `boxes.Interval`}}."""
     rows = list(next(iter(panels.values())))
     fig, axes = new_figure(1, len(panels), height=1.4 + 0.45 * len(rows), sharey=True, squeeze=False)
     for ax, (quantity, found) in zip(axes[0], panels.items(), strict=True):
@@ -46,7 +52,7 @@ def intervals(panels: dict[str, dict], title: str) -> Figure:
 DRIFTS = {"score": "scores: mean |change|", "box": "boxes: mean 1 − IoU"}
 
 
-def recipe_steps(steps: list[dict], parts: dict[str, str] = DRIFTS) -> Figure:
+def recipe_steps(steps: Sequence[Mapping[str, Any]], parts: Mapping[str, str] = DRIFTS) -> Figure:
     """What each step of `repair.quantize_best` left of the drift, its `parts` {key: words} stacked; the least is kept.
 
     >>> steps = [{"step": "a", "score": 0.2, "box": 0.1}, {"step": "b", "score": 0.1, "box": 0.1}]
@@ -63,17 +69,20 @@ def recipe_steps(steps: list[dict], parts: dict[str, str] = DRIFTS) -> Figure:
         ax.text(end, k, f" {end:.3f}", va="center", fontsize=9)
     ax.set_yticks(y, [step["step"] for step in steps])
     ax.invert_yaxis()
-    ax.set_xlim(0, 1.12 * total.max())
+    ax.set_xlim(0, 1.12 * total.max() or 1)
     ax.set_xlabel("drift from FP32 where it sees something, before any threshold")
     fig.legend(frameon=False, fontsize=9, loc="outside lower right", ncols=2)
-    fig.suptitle(f"The best step leaves {100 * total.min() / total[0]:.0f} % of the drift", fontsize=11)
+    left = total.min() / total[0] if total[0] else 1.0
+    fig.suptitle(f"The best step leaves {100 * left:.0f} % of the drift", fontsize=11)
     return fig
 
 
-def pareto_front(points: list[dict], tensors: int, marks: dict[str, tuple[float, float]], title: str) -> Figure:
+def pareto_front(
+    points: Sequence[Mapping[str, Any]], tensors: int, marks: Mapping[str, tuple[float, float]], title: str
+) -> Figure:
     """The Pareto front of `repair.search_a16` and other recipes' marks: AP lost against the share of 16-bit tensors.
 
-    `points` are [{"a16": number, "ap_drop": `paired.Interval`}], `tensors` is how many there are, `marks` are
+    `points` are [{"a16": number, "ap_drop": `boxes.Interval`}], `tensors` is how many there are, `marks` are
     {recipe: (share of tensors at 16 bits, AP lost)}.
     """
     fig, ax = new_figure(height=4.2)
@@ -91,4 +100,24 @@ def pareto_front(points: list[dict], tensors: int, marks: dict[str, tuple[float,
     ax.set(xlabel="activation tensors at 16 bits, %", ylabel="AP50-95 lost against FP32", title=title)
     ax.legend(frameon=False, fontsize=8, loc="upper right")
     ax.grid(alpha=0.25)
+    return fig
+
+
+def output_error(reference: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> Figure:
+    """Each value of a model's outputs against its quantized twin, both divided by the output's largest size.
+
+    >>> one = {"y": np.float32([1, 2, 4])}
+    >>> output_error(one, {"y": np.float32([1, 2, 3])}).axes[0].get_xlabel()
+    'FP32, share of the largest'
+    """
+    fig, ax = new_figure(height=4.2)
+    for (name, a), colour in zip(reference.items(), cycle([BLUE, ORANGE, GREEN, RED, PURPLE, SKY])):
+        x, y = np.asarray(a, float).ravel(), np.asarray(test[name], float).ravel()
+        top, step = max(np.abs(x).max(initial=0), 1e-30), math.ceil(x.size / 4000)  # at most 4000 dots an output
+        size = 3 if x.size > 100 else 8
+        ax.plot(x[::step] / top, y[::step] / top, ".", ms=size, color=colour, label=name, alpha=0.6)
+    ax.axline((0, 0), slope=1, color=GREY, lw=1)
+    ax.set(xlabel="FP32, share of the largest", ylabel="quantized, same unit")
+    ax.set_title("On the line nothing was lost", fontsize=11)
+    ax.legend(frameon=False, fontsize=8)
     return fig

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
-from helpers.plot.network import _box
-from helpers.plot.style import BLUE, GREY, LITERAL, RED, SKY, new_figure
+from helpers.plot.style import BLUE, GREY, LITERAL, RED, SKY, new_figure, node_box
 
 
-def lsb_histogram(differences: dict, title: str) -> Figure:
+def lsb_histogram(differences: Mapping[str, ArrayLike], title: str) -> Figure:
     """How often two runs differ by how many steps of the output's scale: {title: integer array} as histograms."""
     fig, axes = new_figure(1, len(differences), height=3, sharey=True, squeeze=False)
     for ax, (name, diff) in zip(axes[0], differences.items(), strict=True):
@@ -25,14 +27,14 @@ def lsb_histogram(differences: dict, title: str) -> Figure:
     return fig
 
 
-def pipeline(stages: dict[str, str], title: str) -> Figure:
+def pipeline(stages: Mapping[str, str], title: str) -> Figure:
     """One output value on its way through the integer unit: {what is done: the number it leaves}, left to right."""
     fig, ax = new_figure(height=1.7)
     ax.set(xlim=(-0.5, len(stages) - 0.5), ylim=(-0.9, 0.8))
     ax.set_axis_off()
     ax.annotate("", (len(stages) - 0.6, 0), (-0.4, 0), arrowprops={"arrowstyle": "->", "color": GREY}, zorder=1)
     for k, (what, number) in enumerate(stages.items()):
-        _box(ax, k, 0, number, "#cce3f0" if k < len(stages) - 1 else "#fbe6bf", 0.84)
+        node_box(ax, k, 0, number, "#cce3f0" if k < len(stages) - 1 else "#fbe6bf", 0.84)
         ax.text(k, -0.42, what, fontsize=9, ha="center", va="top", color=GREY)
     ax.set_title(title, fontsize=11, **LITERAL)
     return fig
@@ -51,7 +53,7 @@ def near_half(real: np.ndarray, different: np.ndarray) -> Figure:
     return fig
 
 
-def accumulators(length: dict[str, int], bits: dict[str, float]) -> Figure:
+def accumulators(length: Mapping[str, int], bits: Mapping[str, float]) -> Figure:
     """Bits that a convolution's sum can need, sign included, against how many products it adds: both {layer: …}."""
     fig, ax = new_figure(height=3.2)
     ax.scatter(length.values(), [bits[name] for name in length], color=BLUE, s=22, zorder=3)

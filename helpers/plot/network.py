@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from helpers.graph import Model, fused_groups, list_qparams
-from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure
-
-
-def _box(ax, x, y, text, colour, width=0.9):
-    ax.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, fc=colour, ec="black", lw=0.8, zorder=2))
-    ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3)
+from helpers.graph import Model, ModelLike, fused_groups, list_qparams
+from helpers.graph.cost import Layer
+from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, node_box
 
 
-def block(qdq_model, conv: str) -> Figure:
+def block(qdq_model: ModelLike, conv: str) -> Figure:
     """One Conv + SiLU of a QDQ graph three times: as floats, as the graph says it, as an NPU may run it.
 
     `conv` is the name of a Conv node whose output goes into a SiLU. Scales and zero points stand on the edges.
@@ -37,7 +34,7 @@ def block(qdq_model, conv: str) -> Figure:
             bent = arrow | {"connectionstyle": "arc3,rad=-0.25"}
             ax.annotate("", (bypass, y + 0.32), (2.8, y), arrowprops=bent, zorder=1)
         for x, text, colour in boxes:
-            _box(ax, x, y, text, colour, 1.8 if len(text) > 9 else 0.74)
+            node_box(ax, x, y, text, colour, 1.8 if len(text) > 9 else 0.74)
 
     white, pale_blue, pale_orange = "white", "#cce3f0", "#fbe6bf"
     floats = [(1.2, "Conv", white), (4.45, "Sigmoid", white), (7.55, "Mul", white)]
@@ -58,7 +55,7 @@ def block(qdq_model, conv: str) -> Figure:
     return fig
 
 
-def placement(placed: dict[str, dict[str, str]]) -> Figure:
+def placement(placed: Mapping[str, Mapping[str, str]]) -> Figure:
     """Where each node of a graph runs, as ONNX Runtime lists them: {title: `targets.placement(…)`}, a row for each."""
     fig, ax = new_figure(height=1 + 0.55 * len(placed))
     colours = {"QNNExecutionProvider": BLUE, "CPUExecutionProvider": ORANGE}
@@ -77,8 +74,17 @@ def placement(placed: dict[str, dict[str, str]]) -> Figure:
     return fig
 
 
-def roofline(layers, peak: float, bandwidth: float, modelled: dict[str, float], published: dict[str, float]) -> Figure:
-    """`cost.Layer`s under the roof of `peak` MAC/s and `bandwidth` bytes/s; beside it, its times and the chip's, ms."""
+def roofline(
+    layers: Iterable[Layer],
+    peak: float,
+    bandwidth: float,
+    modelled: Mapping[str, float],
+    published: Mapping[str, float],
+) -> Figure:
+    """Layers under the roof of `peak` MAC/s and `bandwidth` bytes/s; beside it, its times and the chip's, ms.
+
+    `modelled` and `published` hold three times, {what: ms}, under the same names.
+    """
     fig, (left, right) = new_figure(1, 2, height=3.4, width_ratios=[1.3, 1])
     intensity = np.array([x.macs / (x.reads + x.writes + x.weights) for x in layers if x.macs])
     reach = np.geomspace(1, 4000, 100)
@@ -95,15 +101,16 @@ def roofline(layers, peak: float, bandwidth: float, modelled: dict[str, float], 
     return fig
 
 
-def sqnr_by_depth(rows: dict[str, dict[str, float]], title: str) -> Figure:
+def sqnr_by_depth(rows: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     """SQNR of each tensor in graph order, a row for each {title: `qdq.layer_sqnr(…)`}, its worst named."""
     fig, axes = new_figure(len(rows), height=0.6 + 1.9 * len(rows), sharex=True, sharey=True, squeeze=False)
-    order = {t: k for k, t in enumerate(max(rows.values(), key=len))}
+    longest = max(rows.values(), key=len)
+    order = {t: k for k, t in enumerate(longest)}
     for ax, (name, sqnr) in zip(axes[:, 0], rows.items(), strict=True):
         seen = {t: v for t, v in sqnr.items() if np.isfinite(v)}
-        worst = min(seen, key=seen.get)
+        worst = min(seen, key=lambda t: seen[t])
         ax.bar([order[t] for t in seen], seen.values(), 1.0, color=BLUE)
-        ax.bar(order[worst], seen[worst], 2.5, color=RED)
+        ax.bar(order[worst], seen[worst], 2.5 if len(order) > 40 else 1.0, color=RED)
         text = f"worst: {worst.strip('/').removesuffix('_output_0')}, {seen[worst]:.1f} dB"
         ax.text(0.995, 0.97, text, color=RED, fontsize=9, ha="right", va="top", transform=ax.transAxes, **LITERAL)
         ax.set_title(f"{name}: median {np.median(list(seen.values())):.1f} dB", fontsize=10, loc="left", **LITERAL)
@@ -115,7 +122,7 @@ def sqnr_by_depth(rows: dict[str, dict[str, float]], title: str) -> Figure:
     return fig
 
 
-def roundings(shares: dict[str, dict[str, float]], title: str) -> Figure:
+def roundings(shares: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     """Share of codes in which one operator alone differs, a dot for each: {operator: {tensor: share}}; depth is x."""
     order = {t: k for k, t in enumerate(t for each in shares.values() for t in each)}
     fig, ax = new_figure(height=3.8)

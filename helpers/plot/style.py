@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from typing import IO, Any
+
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from helpers.graph import StrPath
 
 # Okabe & Ito (2008), told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666",
 )  # fmt: skip
 # Names that come from files, for `$` may stand in them, and Matplotlib would set a formula or fail.
-LITERAL = {"parse_math": False}
+LITERAL: dict[str, Any] = {"parse_math": False}
 
 
-def new_figure(rows: int = 1, cols: int = 1, height: float = 3.6, **kw):
-    """A figure at notebook width (8 in), closed so that only the cell's last value shows it."""
-    fig, axes = plt.subplots(rows, cols, figsize=(8, height), layout="constrained", **kw)
+def new_figure(rows: int = 1, cols: int = 1, height: float = 3.6, **options: Any) -> tuple[Figure, Any]:
+    """A figure at notebook width (8 in; `height` in) and its axes, closed so that only the cell's last value shows it.
+
+    `options` go to `plt.subplots`.
+
+    >>> fig, (left, right) = new_figure(1, 2)
+    >>> len(fig.axes)
+    2
+    """
+    fig, axes = plt.subplots(rows, cols, figsize=(8, height), layout="constrained", **options)
     plt.close(fig)
     return fig, axes
 
 
-def save(fig: Figure, path) -> None:
-    """Write `fig` as a PNG at the size it has in a notebook."""
+def save(fig: Figure, path: StrPath | IO[bytes]) -> None:
+    """Write `fig` as a PNG, to a path or an open file, at the size it has in a notebook."""
     fig.savefig(path, dpi=100)
+
+
+def node_box(ax: Axes, x: float, y: float, text: str, colour: str, width: float = 0.9) -> None:
+    """A box with `text` around (x, y), as graphs and pipelines are drawn of."""
+    ax.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, fc=colour, ec="black", lw=0.8, zorder=2))
+    ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3)

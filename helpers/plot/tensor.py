@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from helpers import calibrate
-from helpers.affine import choose_qparams, fake_quantize, qrange
+from helpers.affine import QParams, choose_qparams, fake_quantize, qrange
+from helpers.calibrate import Histogram
 from helpers.plot.style import BLUE, GREY, LITERAL, ORANGE, RED, SKY, new_figure
 
 
@@ -22,8 +24,8 @@ def method_colour(name: str) -> str:
     return method.colour if method else GREY
 
 
-def ranges(h, bands: dict[str, tuple[float, float]], title: str, symlog: bool = False) -> Figure:
-    """A `calibrate.Histogram` with the range of each method as a bar below it; `symlog` for far outliers."""
+def ranges(h: Histogram, bands: Mapping[str, tuple[float, float]], title: str, symlog: bool = False) -> Figure:
+    """A histogram with the range of each method as a bar below it; `symlog` for far outliers."""
     fig, (top, bottom) = new_figure(2, height=3 + 0.3 * len(bands), sharex=True, height_ratios=[2.5, 0.3 * len(bands)])
     top.stairs(h.counts, h.edges, fill=True, fc=GREY, ec=GREY, lw=1)  # the edge keeps a lone thin bin visible
     top.set(yscale="log", ylabel="values per bin", title=title)
@@ -38,7 +40,7 @@ def ranges(h, bands: dict[str, tuple[float, float]], title: str, symlog: bool = 
     return fig
 
 
-def staircase(qp, low: float, high: float) -> Figure:
+def staircase(qp: QParams, low: float, high: float) -> Figure:
     """What a number becomes under one scale and zero point: the staircase, and its sawtooth error below."""
     x = np.linspace(low, high, 4001, dtype=np.float32)
     y = fake_quantize(x, qp)
@@ -64,8 +66,8 @@ def staircase(qp, low: float, high: float) -> Figure:
     return fig
 
 
-def tradeoff(h, dtype: str = "uint8") -> Figure:
-    """Clipping and rounding error of a `calibrate.Histogram` against the upper end of its range, and their sum."""
+def tradeoff(h: Histogram, dtype: str = "uint8") -> Figure:
+    """Clipping and rounding error of a histogram against the upper end of its range, and their sum."""
     low, high = calibrate.minmax(h)
     ends = np.geomspace(high / 100, high, 200)
     qp = choose_qparams(np.full_like(ends, low), ends, dtype, axis=0)
@@ -107,12 +109,17 @@ def channels(weight: np.ndarray, name: str) -> Figure:
     return fig
 
 
-def range_convergence(running: list, methods: dict) -> Figure:
-    """The upper end that each method reads from the first 1, 2, … pictures: `running` holds their summed histograms."""
+def range_convergence(
+    running: Sequence[Histogram], methods: Mapping[str, Callable[[Histogram], tuple[float, float]]]
+) -> Figure:
+    """The upper end that each method reads from the first 1, 2, … images: `running` holds their summed histograms.
+
+    `methods` are {name: histogram → (rmin, rmax)}, such as `calibrate.METHODS`.
+    """
     fig, ax = new_figure(height=3.6)
     for (name, method), style in zip(methods.items(), cycle(["-", "--", "-.", ":"])):
         if name == "moving_average":
-            continue  # it reads the order of feeds, which a sum of single pictures lacks
+            continue  # it reads the order of feeds, which a sum of single images lacks
         ends = [method(h)[1] for h in running]
         ax.plot(range(1, len(ends) + 1), ends, color=method_colour(name), ls=style, lw=2, label=name)
     ax.set(xlabel="pictures", ylabel="upper end of the range", ylim=(0, None))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from helpers.affine import choose_qparams, qrange
-from helpers.graph import (
-    Model,
-    float_name,
-    read_model,
-    save_model,
-)
+from helpers.affine import QParams, choose_qparams, qrange
+from helpers.graph import Model, ModelLike, StrPath, float_name, read_model, save_model
+
+Tensors = str | Iterable[str]  # one name or several
 
 
-def _store(model: onnx.ModelProto, nodes: list, index: int, array: np.ndarray) -> None:
+def _store(model: onnx.ModelProto, nodes: list[onnx.NodeProto], index: int, array: np.ndarray) -> None:
     """Give `nodes`, which read one constant as input `index`, another: in place if no other node reads it."""
     name, stored = nodes[0].input[index], {t.name: t for t in model.graph.initializer}
     if sum(name in n.input for n in model.graph.node) > len(nodes):
@@ -27,10 +26,31 @@ def _store(model: onnx.ModelProto, nodes: list, index: int, array: np.ndarray) -
     for node in nodes:
         node.input[index] = name
     tensor = numpy_helper.from_array(array, name)
-    stored[name].CopyFrom(tensor) if name in stored else model.graph.initializer.append(tensor)
+    if name in stored:
+        stored[name].CopyFrom(tensor)
+    else:
+        model.graph.initializer.append(tensor)
 
 
-def set_range(model, tensor, rmin: float, rmax: float, biases=None):
+@overload
+def set_range(
+    model: onnx.ModelProto, tensor: Tensors, rmin: float, rmax: float, biases: Mapping[str, np.ndarray] | None = None
+) -> onnx.ModelProto: ...
+
+
+@overload
+def set_range(
+    model: StrPath, tensor: Tensors, rmin: float, rmax: float, biases: Mapping[str, np.ndarray] | None = None
+) -> Path: ...
+
+
+def set_range(
+    model: onnx.ModelProto | StrPath,
+    tensor: Tensors,
+    rmin: float,
+    rmax: float,
+    biases: Mapping[str, np.ndarray] | None = None,
+) -> onnx.ModelProto | Path:
     """Give one activation of a QDQ graph another range: S = (rmax − rmin)/(qmax − qmin) in all its Q and DQ nodes.
 
     The dtype stays (uint8, uint16). Biases of the layers that read it stand at S_x·S_w, so their codes are made
@@ -51,7 +71,8 @@ def set_range(model, tensor, rmin: float, rmax: float, biases=None):
     """
     if not isinstance(model, onnx.ModelProto):
         return save_model(set_range(read_model(model), tensor, rmin, rmax, biases), model)
-    graph, names = Model(model), {tensor} if isinstance(tensor, str) else set(tensor)
+    graph = Model(model)
+    names = {tensor} if isinstance(tensor, str) else set(tensor)
     pairs = _pairs(graph, names)
     try:
         found = {n.output[0]: choose_qparams(rmin, rmax, graph.constants[n.input[2]].dtype.name) for n in pairs}
@@ -85,12 +106,14 @@ def _pairs(graph: Model, names: set[str]) -> list[onnx.NodeProto]:
     return pairs
 
 
-def _biases(graph: Model, found: dict, biases: dict) -> list[tuple[onnx.NodeProto, np.ndarray, np.ndarray]]:
+def _biases(
+    graph: Model, found: Mapping[str, QParams], biases: Mapping[str, np.ndarray]
+) -> list[tuple[onnx.NodeProto, np.ndarray, np.ndarray]]:
     """(its DQ node, codes, scale) of each bias that stands at the scale of a tensor in `found` {DQ's output: QParams}.
 
     Raises OverflowError with the layer's name where a code needs more than 32 bits.
     """
-    made_anew = {}
+    made_anew: dict[str, tuple[onnx.NodeProto, np.ndarray, np.ndarray]] = {}
     for node in graph.nodes:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3 or node.input[0] not in found:
             continue
@@ -112,14 +135,14 @@ def _biases(graph: Model, found: dict, biases: dict) -> list[tuple[onnx.NodeProt
 FUSED_BEHIND_CONV = {"Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish"}
 
 
-def expose(qdq_model, tensors, out) -> Path:
+def expose(qdq_model: ModelLike, tensors: Iterable[str], out: StrPath) -> Path:
     """Write the same QDQ graph with the codes of some inner `tensors` (float graph's names) as further outputs.
 
     An output more can break a fusion around it. Between a Conv and a Relu, Clip, LeakyRelu, PRelu or HardSwish the HTP
     keeps no 8-bit codes: those shown are not what it computes with, and behind them other codes can come. That warns
     (UserWarning). Elsewhere the codes stay, the time does not. Raises ValueError for a tensor without a QuantizeLinear.
     """
-    graph = Model.of(qdq_model)
+    graph = Model.of(qdq_model).copy()
     model = graph.proto
     made = {float_name(n.input[0]): n for n in model.graph.node if n.op_type == "QuantizeLinear"}
     zeros = {t.name: t.data_type for t in model.graph.initializer}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers import calibrate
 from helpers.calibrate import Histogram
+from helpers.graph import StrPath
 from helpers.qdq.quantize import quantize_model
 from helpers.tasks import recognise
+from helpers.tasks.task import FeedList
 
 
 class Quantized(NamedTuple):
@@ -18,10 +21,12 @@ class Quantized(NamedTuple):
     int8: Path
     ranges: dict[str, tuple[float, float]]
     histograms: dict[str, Histogram]
-    feeds: Any
+    feeds: FeedList
 
 
-def calibrate_and_quantize(model, inputs, folder, method="percentile", dtype: str = "uint8") -> Quantized:
+def calibrate_and_quantize(
+    model: StrPath, inputs: Sequence[Path], folder: StrPath, method: Any = "percentile", dtype: str = "uint8"
+) -> Quantized:
     """Prepare a model as its task says, observe it on `inputs`, choose ranges by `method`, quantize: all in `folder`.
 
     `model` is a path, `inputs` are files (for a detector pictures), `folder` gets fp32.onnx and int8.onnx; `method`

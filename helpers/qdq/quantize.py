@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 
-from helpers.graph import (
-    float_model,
-    save_model,
-)
+from helpers.graph import ModelLike, StrPath, float_model, save_model
 
 ORT_TYPES = {
     "uint8": "QUInt8",
@@ -22,7 +22,16 @@ ORT_TYPES = {
 }
 
 
-def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_channel=True, a16=()) -> Path:
+def quantize_model(
+    fp32: ModelLike,
+    out: StrPath,
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    activation: str = "uint8",
+    weight: str = "int8",
+    per_channel: bool = True,
+    a16: Collection[str] = (),
+) -> Path:
     """Write the QDQ form of a float model: Q/DQ pairs on every activation, weights stored as integers.
 
     x = S·(q − Z) with S, Z from `ranges`, {tensor: (rmin, rmax)}; weights symmetric (Z = 0), one scale per
@@ -39,25 +48,44 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
     ...     graph.list_qparams(qdq)["images"].dtype
     'uint8'
     """
+    graph = float_model(fp32)
+    for dtype in (activation, weight):
+        if dtype not in ORT_TYPES:
+            raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")
+    known = {*graph.producers, *(i.name for i in graph.proto.graph.input)}
+    if unknown := [t for t in (*ranges, *a16) if t not in known]:
+        raise ValueError(f"{graph}: has no tensor '{unknown[0]}'; ranges and a16 must name tensors of this model.")
+    for name, (low, high) in ranges.items():
+        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+            raise ValueError(f"range of tensor '{name}' is ({low}, {high}); give two finite numbers, rmin ≤ rmax.")
+    quantizer = _quantizer(graph.copy().proto, ranges, activation, weight, per_channel, a16)
+    try:
+        quantizer.quantize_model()
+    except ValueError as e:
+        missing = re.search(r"not specified for param (\S+)\.", str(e))
+        if missing is None:
+            raise
+        text = f"there is no range for tensor '{missing[1]}'; `calibrate.observe` this same model to get all of them"
+        raise ValueError(f"{graph}: {text}.") from None
+    quantizer.model.topological_sort()
+    return save_model(quantizer.model.model, out)
+
+
+def _quantizer(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, tuple[float, float]],
+    activation: str,
+    weight: str,
+    per_channel: bool,
+    a16: Collection[str],
+) -> Any:
+    """ONNX Runtime's quantizer of `model`, which it edits, with what QNN asks for."""
     # Imported here: it takes a second, and five where torch is installed.
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
-    graph = float_model(fp32)
-    model = graph.copy().proto  # the quantizer edits it
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{k}"  # without a name ONNX Runtime gives no 16 bits
-    for dtype in (activation, weight):
-        if dtype not in ORT_TYPES:
-            raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")
-    tensors = {o for n in model.graph.node for o in n.output} | {i.name for i in model.graph.input}
-    if unknown := [t for t in (*ranges, *a16) if t not in tensors]:
-        raise ValueError(f"{fp32}: has no tensor '{unknown[0]}'; ranges and a16 must name tensors of this model.")
-    for name, (lo, hi) in ranges.items():
-        if not (np.isfinite(lo) and np.isfinite(hi) and lo <= hi):
-            raise ValueError(f"range of tensor '{name}' is ({lo}, {hi}); give two finite numbers, rmin ≤ rmax.")
-
-    overrides = {t: [{"quant_type": QuantType.QUInt16}] for t in a16}
     config = get_qnn_qdq_config(
         model,
         None,
@@ -65,10 +93,10 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
         weight_type=QuantType[ORT_TYPES[weight]],
         per_channel=per_channel,
         weight_symmetric=True,  # the default leaves INT4 weights asymmetric, which HTP runs silently wrong
-        init_overrides=overrides,
+        init_overrides={t: [{"quant_type": QuantType.QUInt16}] for t in a16},
     )
-    found = {t: TensorData(lowest=np.float32(lo), highest=np.float32(hi)) for t, (lo, hi) in ranges.items()}
-    quantizer = QDQQuantizer(
+    found = {t: TensorData(lowest=np.float32(low), highest=np.float32(high)) for t, (low, high) in ranges.items()}
+    return QDQQuantizer(
         model,
         per_channel=config.per_channel,
         reduce_range=False,
@@ -80,14 +108,3 @@ def quantize_model(fp32, out, ranges, *, activation="uint8", weight="int8", per_
         op_types_to_quantize=config.op_types_to_quantize,
         extra_options=config.extra_options,
     )
-    try:
-        quantizer.quantize_model()
-    except ValueError as e:
-        if missing := re.search(r"not specified for param (\S+)\.", str(e)):
-            text = (
-                f"there is no range for tensor '{missing[1]}'; `calibrate.observe` this same model to get all of them."
-            )
-            raise ValueError(f"{fp32}: {text}") from None
-        raise
-    quantizer.model.topological_sort()
-    return save_model(quantizer.model.model, out)

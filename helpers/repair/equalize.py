@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import NodeProto, numpy_helper
 
-from helpers.graph import Model, float_model
+from helpers.graph import Model, ModelLike, StrPath, float_model
 
 
-def equalize(fp32, out) -> Path:
+def equalize(fp32: ModelLike, out: StrPath) -> Path:
     """Level the channels between two convolutions: w₁ᵢ/sᵢ, sᵢ·w₂ᵢ with sᵢ = √(max|w₁ᵢ|/max|w₂ᵢ|); outputs are the same.
 
     Exact only where nothing but Relu or nothing lies between: f(s·x) = s·f(x) holds for it, not for SiLU, so a graph
@@ -37,12 +38,14 @@ def equalize(fp32, out) -> Path:
     return model.save(out)
 
 
-def _pairs(model: Model):
-    """Yield (first, second) convolutions with nothing but Relu between them, whose weights nothing else reads."""
-    stored, kept, readers = {t.name for t in model.proto.graph.initializer}, set(model.outputs), model.consumers
+def _pairs(model: Model) -> Iterator[tuple[NodeProto, NodeProto]]:
+    """(first, second) convolutions with nothing but Relu between them, whose weights nothing else reads."""
+    stored, readers = {t.name for t in model.proto.graph.initializer}, model.consumers
+    kept = set(model.outputs)
 
-    def only_reader(tensor):
-        return readers[tensor][0] if tensor not in kept and len(readers.get(tensor, ())) == 1 else None
+    def only_reader(tensor: str) -> NodeProto | None:
+        nodes = readers.get(tensor, [])
+        return nodes[0] if len(nodes) == 1 and tensor not in kept else None
 
     for first in [n for n in model.nodes if n.op_type == "Conv" and n.input[1] in stored]:
         tensor, second = first.output[0], only_reader(first.output[0])

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from helpers.graph import Feed
+
 _FEWEST = 8  # feeds from which on a third is held back; fewer all calibrate, and judge as well
 
 
+class Feeds(Protocol):
+    """Feeds that can be read more than once; what has no `feeds[k]` is read from the start."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Feed]: ...
+
+
 class Part:
-    """Some of `feeds`, by index, read anew at each pass.
+    """Some of `feeds`, by index, read anew at each pass; `paths` are their files, where `feeds` knows them.
 
     >>> part = Part([{"x": 1}, {"x": 2}, {"x": 3}], [0, 2])
     >>> len(part), [feed["x"] for feed in part]
     (2, [1, 3])
     """
 
-    def __init__(self, feeds, indices):
+    def __init__(self, feeds: Feeds, indices: Iterable[int]):
         self.feeds, self.indices = feeds, list(indices)
         paths = getattr(feeds, "paths", None) or []
         self.paths = [paths[i] for i in self.indices] if len(paths) == len(feeds) else []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Feed]:
         if hasattr(self.feeds, "__getitem__"):
             return (self.feeds[i] for i in self.indices)
         wanted = set(self.indices)
@@ -42,7 +55,7 @@ def spread(count: int, most: int) -> list[int]:
     return [(2 * i + 1) * count // (2 * some) for i in range(some)]
 
 
-def again(feeds):
+def again(feeds: Any) -> Feeds:
     """`feeds`, if they can be read more than once; ValueError for a generator, one feed alone, or none.
 
     >>> again(feed for feed in [])
@@ -61,7 +74,7 @@ def again(feeds):
     return feeds
 
 
-def hold_back(feeds, most: int) -> tuple[Part, Part]:
+def hold_back(feeds: Any, most: int) -> tuple[Part, Part]:
     """(feeds to calibrate on, feeds to judge by): every third judges, at most `most`, and none does both.
 
     Below 8 feeds all calibrate, and up to `most` of them judge as well. Raises ValueError as `again` does.
@@ -71,7 +84,8 @@ def hold_back(feeds, most: int) -> tuple[Part, Part]:
     >>> [part.indices for part in hold_back([{}] * 3, 2)]
     [[0, 1, 2], [0, 2]]
     """
-    count = len(again(feeds))
+    feeds = again(feeds)
+    count = len(feeds)
     if count < _FEWEST:
         return Part(feeds, range(count)), Part(feeds, spread(count, most))
     judging = spread(count, min(most, count // 3))

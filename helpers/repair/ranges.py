@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from helpers import calibrate
 from helpers.affine import choose_qparams, dequantize, qrange
-from helpers.graph import Model, float_model
+from helpers.calibrate import Histogram
+from helpers.graph import Model, ModelLike, float_model
+from helpers.graph.activations import silu
 from helpers.tasks import recognise
 
 
-def silu_blocks(model) -> list[tuple[str, str, str]]:
-    """The tensors (x, σ(x), x·σ(x)) of each SiLU behind a convolution, in graph order."""
+def silu_blocks(model: ModelLike) -> list[tuple[str, str, str]]:
+    """The tensors (x, σ(x), x·σ(x)) of each SiLU behind a convolution, in graph order.
+
+    >>> from helpers import assets
+    >>> silu_blocks(assets.model())[0][0]
+    '/model.0/conv/Conv_output_0'
+    """
     nodes = Model.of(model).nodes
     convs = {n.output[0] for n in nodes if n.op_type == "Conv"}
     gates = {n.output[0]: n.input[0] for n in nodes if n.op_type == "Sigmoid"}
@@ -20,7 +29,7 @@ def silu_blocks(model) -> list[tuple[str, str, str]]:
     return [b for b in blocks if b[0] in convs]
 
 
-def silu_range(h: calibrate.Histogram, dtype: str = "uint8", clipping: float = 4.0) -> tuple[float, float]:
+def silu_range(h: Histogram, dtype: str = "uint8", clipping: float = 4.0) -> tuple[float, float]:
     """The range of x with the least error of SiLU(x): min E[c·(f(Q(x)) − f(x))²], f(x) = x·σ(x).
 
     f is flat far below zero, so the lower end may be clipped where x itself could not spare it. c is `clipping` for
@@ -36,12 +45,9 @@ def silu_range(h: calibrate.Histogram, dtype: str = "uint8", clipping: float = 4
     if qmax - qmin > 255:
         return low, high
 
-    def f(x):
-        return x / (1 + np.exp(-np.clip(x, -80, None)))
-
     edges = h.edges
     x, weight = np.clip((edges[1:] + edges[:-1]) / 2, low, high), h.counts / h.n
-    true = f(x)
+    true = silu(x)
     lows = np.unique(np.maximum(min(low, 0), -np.geomspace(1.3, 32, 40)))
     highs = max(high, 1e-3) * 2 ** -np.arange(0, 3, 0.1)
 
@@ -50,21 +56,30 @@ def silu_range(h: calibrate.Histogram, dtype: str = "uint8", clipping: float = 4
         reals = dequantize(np.arange(qmin, qmax + 1), qp).astype(np.float64)
         codes = np.clip(np.rint(x / qp.scale) + qp.zero_point, qmin, qmax).astype(int) - qmin
         heavy = np.where((x < reals[0]) | (x > reals[-1]), clipping, 1)
-        return (weight * heavy) @ (f(reals)[codes] - true) ** 2
+        return (weight * heavy) @ (silu(reals)[codes] - true) ** 2
 
-    def least(rows, columns):
-        return min(((i, j) for i in rows for j in columns), key=lambda at: error(*at))
+    def least(rows: range, columns: range) -> tuple[int, int]:
+        pairs = [(i, j) for i in rows for j in columns]
+        return min(pairs, key=lambda pair: error(*pair))
 
     i, j = least(range(0, len(lows), 4), range(0, len(highs), 4))  # coarsely, then around it
     i, j = least(range(max(i - 3, 0), min(i + 4, len(lows))), range(max(j - 3, 0), min(j + 4, len(highs))))
     return float(lows[i]), float(highs[j])
 
 
-def functional_ranges(fp32, histograms, clipping: float = 4.0) -> dict[str, tuple[float, float]]:
+def functional_ranges(
+    fp32: ModelLike, histograms: Mapping[str, Histogram], clipping: float = 4.0
+) -> dict[str, tuple[float, float]]:
     """Ranges {tensor: (rmin, rmax)} by least error after what follows, not of the tensor itself.
 
-    A SiLU's input by `silu_range` with this `clipping`, σ in 0…1, pictures in 0…1, outputs as the model's task says
-    (`Task.output_ranges`). The rest by `calibrate.mse`. No labels.
+    A SiLU's input by `silu_range` with this `clipping`, σ in 0…1, inputs within 0…1 (images) in 0…1, outputs as the
+    model's task says (`Task.output_ranges`). The rest by `calibrate.mse`. No labels. Raises ValueError for a quantized
+    model and as `calibrate.mse` does.
+
+    >>> from helpers import assets, tasks
+    >>> feeds = tasks.Feeds(assets.images()[:1], assets.model())
+    >>> functional_ranges(assets.model(), calibrate.observe(assets.model(), feeds))["images"]
+    (0.0, 1.0)
     """
     model = float_model(fp32)
     ranges = calibrate.ranges(histograms)

@@ -21,33 +21,129 @@ function ramp(t, stops) { // between colours that a colour-blind eye tells apart
 const CIVIDIS = [[0, 32, 77], [87, 92, 109], [155, 147, 119], [255, 234, 70]];
 const SPLIT = [[0, 114, 178], [247, 247, 247], [213, 94, 0]];
 
-function render({ model, el }) {
+const HINT = "Drag an end of the range, or focus it: ← → a step, Shift ten, Home the method's range, Ctrl+Z back.";
+const CELLS = ["S", "Z", "clipped", "SQNR", "clipping", "rounding", "MSE", "holds"];
+const PICTURES = ["histogram of the tensor, log counts, with the range and each method's ends",
+  "the staircase around zero, and the tensor before, after and as their difference"];
+const ENDS = { rmin: "lower end of the range", rmax: "upper end of the range" };
+
+function build(el) { // the elements, empty
   const root = make("div", "tune-range", el);
   root.style.setProperty("--plot", PLOT + "px");
-  make("div", "hint", root,
-    "Drag an end of the range, or focus it: ← → a step, Shift ten, Home the method's range, Ctrl+Z back.");
+  make("div", "hint", root, HINT);
   const plot = make("div", "plot", root), canvas = make("canvas", "", plot);
   const zoom = make("button", "zoom", plot, "zoom to the bulk");
-  const numbers = make("div", "numbers", root), lower = make("canvas", "", root);
-  const cells = {};
-  for (const name of ["S", "Z", "clipped", "SQNR", "clipping", "rounding", "MSE", "holds"]) {
+  const numbers = make("div", "numbers", root), lower = make("canvas", "", root), cells = {}, handles = {};
+  for (const name of CELLS) {
     const cell = make("div", "", numbers);
     make("span", "", cell, name);
     cells[name] = make("b", "", cell);
   }
-  for (const [element, label] of [[canvas, "histogram of the tensor, log counts, with the range and each method's ends"],
-    [lower, "the staircase around zero, and the tensor before, after and as their difference"]]) {
+  [canvas, lower].forEach((element, k) => {
     element.setAttribute("role", "img");
-    element.setAttribute("aria-label", label);
-  }
-  const handles = {};
-  for (const [key, label] of [["rmin", "lower end of the range"], ["rmax", "upper end of the range"]]) {
+    element.setAttribute("aria-label", PICTURES[k]);
+  });
+  for (const [key, label] of Object.entries(ENDS)) {
     const handle = (handles[key] = make("div", "handle", plot));
-    Object.assign(handle.dataset, { handle: key });
+    handle.dataset.handle = key;
     handle.tabIndex = 0;
     for (const [k, v] of Object.entries({ role: "slider", "aria-label": label, "aria-orientation": "horizontal" }))
       handle.setAttribute(k, v);
   }
+  return { root, plot, canvas, zoom, lower, cells, handles };
+}
+
+function texts(step) { // the numbers as they are shown
+  return { S: short(step.scale), Z: short(step.zero_point), clipped: short(step.clipped) + " %",
+    SQNR: step.sqnr_db === null ? "∞" : step.sqnr_db.toFixed(1) + " dB", clipping: short(step.clipping),
+    rounding: short(step.rounding), MSE: short(step.mse),
+    holds: `${short(step.left, 3)} … ${short(step.right, 3)}` };
+}
+
+function drawAxis(c, area, toX, bottom, wide) {
+  c.fillRect(EDGE, bottom, wide - 2 * EDGE, 1);
+  const room = area.high - area.low, tick = 10 ** Math.floor(Math.log10(room / 3));
+  const every = tick * [1, 2, 5].find((m) => room / (tick * m) < 9);
+  c.textAlign = "center";
+  for (let v = Math.ceil(area.low / every) * every; v <= area.high; v += every) {
+    c.fillRect(toX(v), bottom, 1, 5);
+    c.fillText(short(Math.abs(v) < every / 1e6 ? 0 : v), toX(v), bottom + 18);
+  }
+  c.textAlign = "left";
+}
+
+function drawPlot(c, tensor, area, heights, range, [a, b], toX, wide) {
+  const bottom = PLOT - 26, ink = c.fillStyle, column = (wide - 2 * EDGE) / heights.length;
+  const left = Math.max(EDGE, toX(a)), right = Math.min(wide - EDGE, toX(b));
+  c.fillStyle = "rgba(86, 180, 233, 0.28)";
+  c.fillRect(left, 0, right - left, bottom);
+  c.fillStyle = "#808080";
+  heights.forEach((h, k) => {
+    const tall = h * (bottom - 34);
+    c.fillRect(EDGE + k * column, bottom - tall, Math.ceil(column * 10) / 10, tall);
+  });
+  Object.entries(tensor.marks).forEach(([name, ends], k) => { // where each method would put the ends
+    c.fillStyle = tensor.methods[name].colour;
+    for (const end of ends)
+      if (end >= area.low && end <= area.high) c.fillRect(toX(end) - 1.5, bottom - 12 - 5 * k, 3, 12 + 5 * k);
+  });
+  c.fillStyle = "#0072B2";
+  for (const end of [range.rmin, range.rmax]) c.fillRect(toX(end) - 1, 0, 2, bottom);
+  c.fillStyle = ink;
+  drawAxis(c, area, toX, bottom, wide);
+  c.fillText("values per column, log scale", EDGE + 2, 12);
+  let x = EDGE + 2; // a legend that needs no second look
+  for (const { colour, label } of Object.keys(tensor.marks).map((name) => tensor.methods[name])) {
+    c.fillStyle = colour;
+    c.fillRect(x, 22, 9, 9);
+    c.fillStyle = ink;
+    c.fillText(label, x + 13, 31);
+    x += 26 + c.measureText(label).width;
+  }
+}
+
+function drawStairs(c, step, side) {
+  const ink = c.fillStyle, S = step.scale, Z = step.zero_point, [qmin, qmax] = step.codes;
+  const middle = EDGE + side / 2, unit = side / 9, foot = BELOW - 16, up = (foot - 18) / 9;
+  const code = (k) => Math.min(qmax, Math.max(qmin, Z + k)) - Z; // the staircase, k steps from zero
+  c.fillText("where zero sits: real → code", EDGE, 10);
+  c.strokeStyle = "#0072B2";
+  c.lineWidth = 2;
+  c.beginPath();
+  for (let k = -4; k <= 4; k++) {
+    const y = foot - (code(k) + 4.5) * up;
+    c.lineTo(middle + (k - 0.5) * unit, y);
+    c.lineTo(middle + (k + 0.5) * unit, y);
+  }
+  c.stroke();
+  c.textAlign = "center";
+  for (const k of [-3, 0, 3]) c.fillText(short(k * S), middle + k * unit, BELOW - 3);
+  c.fillStyle = "#D55E00";
+  c.beginPath();
+  c.arc(middle, foot - 4.5 * up, 4, 0, 7);
+  c.fill();
+  c.textAlign = "left";
+  c.fillText(`0 is code ${short(Z)}`, middle + 7, foot - 4.5 * up + 16);
+  c.fillStyle = ink;
+}
+
+function drawMaps(c, step, side, wide) {
+  const [rows, columns] = step.shape, one = rows * columns, maps = new Uint8Array(step.maps.buffer, step.maps.byteOffset);
+  const high = BELOW - 18, across = Math.min((wide - side - 60) / 3 - 8, (high * columns) / rows);
+  ["before", "after", `difference, ±${short(step.most)}`].forEach((title, k) => {
+    const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
+    for (let i = 0; i < one; i++)
+      image.data.set([...ramp(maps[k * one + i] / 255, k < 2 ? CIVIDIS : SPLIT), 255], 4 * i);
+    small.getContext("2d").putImageData(image, 0, 0);
+    const x = side + 50 + k * (across + 10);
+    c.imageSmoothingEnabled = false;
+    c.drawImage(small, x, 16, across, Math.min(high, (across * rows) / columns));
+    c.fillText(title, x, 11, across + 8);
+  });
+}
+
+function render({ model, el }) {
+  const { root, plot, canvas, zoom, lower, cells, handles } = build(el);
   let range = { rmin: 0, rmax: 1 }, view = 0, seq = 0, held = null, frame = 0, queued = false, bars = [];
 
   const area = () => model.get("tensor").views[view];
@@ -73,13 +169,13 @@ function render({ model, el }) {
     const step = model.get("step"), tensor = model.get("tensor");
     if (!tensor.views || !root.isConnected) return;
     if (!plot.clientWidth) return void setTimeout(soon, 100); // hidden for a moment, as while the theme changes
-    drawPlot(surface(canvas, PLOT), step, tensor);
-    drawBelow(surface(lower, BELOW), step);
-    const text = { S: short(step.scale), Z: short(step.zero_point), clipped: short(step.clipped) + " %",
-      SQNR: step.sqnr_db === null ? "∞" : step.sqnr_db.toFixed(1) + " dB", clipping: short(step.clipping),
-      rounding: short(step.rounding), MSE: short(step.mse),
-      holds: `${short(step.left, 3)} … ${short(step.right, 3)}` };
-    for (const [name, value] of Object.entries(text)) if (cells[name].textContent !== value) cells[name].textContent = value;
+    const ends = held ? [range.rmin, range.rmax] : [step.left, step.right];
+    drawPlot(surface(canvas, PLOT), tensor, area(), bars[view], range, ends, toX, width());
+    const c = surface(lower, BELOW), side = Math.min(236, width() * 0.34);
+    drawStairs(c, step, side);
+    if (step.maps) drawMaps(c, step, side, width());
+    const text = texts(step);
+    for (const name of CELLS) if (cells[name].textContent !== text[name]) cells[name].textContent = text[name];
     for (const [key, handle] of Object.entries(handles)) {
       const x = Math.min(width() - EDGE / 2, Math.max(EDGE / 2, toX(range[key])));
       handle.style.transform = `translateX(${x}px)`;
@@ -89,77 +185,6 @@ function render({ model, el }) {
     }
     root.dataset.frame = canvas.dataset.frame = ++frame;
     root.dataset.seq = canvas.dataset.seq = step.seq;
-  }
-
-  function drawPlot(c, step, tensor) {
-    const bottom = PLOT - 26, ink = c.fillStyle, heights = bars[view], wide = (width() - 2 * EDGE) / heights.length;
-    const [a, b] = held ? [range.rmin, range.rmax] : [step.left, step.right];
-    c.fillStyle = "rgba(86, 180, 233, 0.28)";
-    c.fillRect(Math.max(EDGE, toX(a)), 0, Math.min(width() - EDGE, toX(b)) - Math.max(EDGE, toX(a)), bottom);
-    c.fillStyle = "#808080";
-    heights.forEach((h, k) => c.fillRect(EDGE + k * wide, bottom - h * (bottom - 34), Math.ceil(wide * 10) / 10, h * (bottom - 34)));
-    Object.entries(tensor.marks).forEach(([name, ends], k) => { // where each method would put the ends
-      c.fillStyle = tensor.methods[name].colour;
-      for (const end of ends) if (end >= area().low && end <= area().high) c.fillRect(toX(end) - 1.5, bottom - 12 - 5 * k, 3, 12 + 5 * k);
-    });
-    c.fillStyle = "#0072B2";
-    for (const key of ["rmin", "rmax"]) c.fillRect(toX(range[key]) - 1, 0, 2, bottom);
-    c.fillStyle = ink;
-    c.fillRect(EDGE, bottom, width() - 2 * EDGE, 1);
-    const room = area().high - area().low, tick = 10 ** Math.floor(Math.log10(room / 3));
-    const every = tick * [1, 2, 5].find((m) => room / (tick * m) < 9);
-    c.textAlign = "center";
-    for (let v = Math.ceil(area().low / every) * every; v <= area().high; v += every) {
-      c.fillRect(toX(v), bottom, 1, 5);
-      c.fillText(short(Math.abs(v) < every / 1e6 ? 0 : v), toX(v), bottom + 18);
-    }
-    c.textAlign = "left";
-    c.fillText("values per column, log scale", EDGE + 2, 12);
-    Object.keys(tensor.marks).reduce((x, name) => { // a legend that needs no second look
-      c.fillStyle = tensor.methods[name].colour;
-      c.fillRect(x, 22, 9, 9);
-      c.fillStyle = ink;
-      c.fillText(tensor.methods[name].label, x + 13, 31);
-      return x + 26 + c.measureText(tensor.methods[name].label).width;
-    }, EDGE + 2);
-  }
-
-  function drawBelow(c, step) {
-    const ink = c.fillStyle, S = step.scale, Z = step.zero_point, [qmin, qmax] = step.codes;
-    const side = Math.min(236, width() * 0.34), middle = EDGE + side / 2, unit = side / 9, foot = BELOW - 16, up = (foot - 18) / 9;
-    const code = (k) => Math.min(qmax, Math.max(qmin, Z + k)) - Z; // the staircase, k steps from zero
-    c.fillText("where zero sits: real → code", EDGE, 10);
-    c.strokeStyle = "#0072B2";
-    c.lineWidth = 2;
-    c.beginPath();
-    for (let k = -4; k <= 4; k++) {
-      const y = foot - (code(k) + 4.5) * up;
-      c.lineTo(middle + (k - 0.5) * unit, y);
-      c.lineTo(middle + (k + 0.5) * unit, y);
-    }
-    c.stroke();
-    c.textAlign = "center";
-    for (const k of [-3, 0, 3]) c.fillText(short(k * S), middle + k * unit, BELOW - 3);
-    c.fillStyle = "#D55E00";
-    c.beginPath();
-    c.arc(middle, foot - 4.5 * up, 4, 0, 7);
-    c.fill();
-    c.textAlign = "left";
-    c.fillText(`0 is code ${short(Z)}`, middle + 7, foot - 4.5 * up + 16);
-    c.fillStyle = ink;
-    if (!step.maps) return;
-    const [rows, columns] = step.shape, one = rows * columns, maps = new Uint8Array(step.maps.buffer, step.maps.byteOffset);
-    const high = BELOW - 18, across = Math.min((width() - side - 60) / 3 - 8, (high * columns) / rows);
-    ["before", "after", `difference, ±${short(step.most)}`].forEach((title, k) => {
-      const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
-      for (let i = 0; i < one; i++)
-        image.data.set([...ramp(maps[k * one + i] / 255, k < 2 ? CIVIDIS : SPLIT), 255], 4 * i);
-      small.getContext("2d").putImageData(image, 0, 0);
-      const x = side + 50 + k * (across + 10);
-      c.imageSmoothingEnabled = false;
-      c.drawImage(small, x, 16, across, Math.min(high, (across * rows) / columns));
-      c.fillText(title, x, 11, across + 8);
-    });
   }
 
   function ask(key, value, done, start = false) {

@@ -234,8 +234,6 @@ class Experiment:
         text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
         raise RuntimeError(text)
 
-    detect = results  # the word of those whose model is a detector
-
     def judge(self, target: str = "cpu", each: Callable[[int, int], None] = lambda done, total: None) -> Metrics:
         """The task's agreement of all inputs with FP32, as far as it is shown: {key: (value, low, high)}.
 

@@ -31,7 +31,7 @@ def ranges(experiment: Experiment, path: str | Path) -> Path:
         "a16": sorted(patched.members(patched.a16)),
         "per_channel": patched.per_channel,
         "changed_by_hand": sorted(experiment.settings["ranges"]),
-        "ranges": {t: list(patched.ranges[first]) for t, first in patched.members(patched.shared_scale).items()},
+        "ranges": {t: list(r) for t, r in patched.every(patched.ranges).items()},
     }
     return save_json(record, experiment.writable(path))
 

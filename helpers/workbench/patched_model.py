@@ -39,10 +39,10 @@ class PatchedModel:
     def __init__(self, fp32: str | Path, ranges: Mapping[str, Range], folder: str | Path, runner: Callable[..., Any]):
         self.fp32, self.folder, self._runner = Path(fp32), Path(folder), runner
         self._floats = Model.of(fp32).constants
+        self._first = dict(ranges)  # of all, for a Conv before a Relu has a range and then no codes of its own
         self.a16: frozenset[str] = frozenset()
         self.per_channel = True
         self._runners: dict[str, Any] = {}
-        self._all_ranges = dict(ranges)  # also of tensors that get no codes, such as a Conv's under its Relu
         self.proto = self._quantized(ranges, (), True)
         self.shared_scale = {group[0]: group for group in shared_scale(self.proto)}
         self.ranges = {representative: float32_range(*ranges[representative]) for representative in self.shared_scale}
@@ -63,8 +63,7 @@ class PatchedModel:
             proto.CopyFrom(self.proto)
             changed = {t for t in ranges if ranges[t] != self.ranges[t]}
         else:
-            every = {t: ranges[representative] for t, representative in self.members(ranges).items()}
-            proto = self._quantized(self._all_ranges | every, self.members(a16), per_channel)
+            proto = self._quantized(self.every(ranges), self.members(a16), per_channel)
             changed = set(a16)  # QNN's configuration gives a 16-bit Sigmoid a range of its own
         for representative in changed:
             low, high = ranges[representative]
@@ -77,6 +76,10 @@ class PatchedModel:
     def members(self, representatives: Iterable[str]) -> dict[str, str]:
         """{activation: its representative} of all that share a scale with one of `representatives`, these included."""
         return {t: representative for representative in representatives for t in self.shared_scale[representative]}
+
+    def every(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
+        """The range of every activation, from `ranges` by representative; where there are no codes, the first one."""
+        return self._first | {t: ranges[representative] for t, representative in self.members(ranges).items()}
 
     def runner(self, target: str = "cpu") -> Any:
         """The task's runner of the graph as it is now; raises as `targets.load` does."""
