@@ -13,6 +13,8 @@ from helpers.boxes import (
 from helpers.tasks import Detector, class_scores, decode, evaluate, labels
 from helpers.tasks.feeds import Feeds, letterbox
 
+open_picture = open_image  # its name until 2026
+
 __all__ = [
     "Detector",
     "Feeds",
@@ -27,6 +29,7 @@ __all__ = [
     "match",
     "nms",
     "open_image",
+    "open_picture",
     "paired_boxes",
     "paired_metrics",
 ]

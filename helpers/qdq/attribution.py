@@ -44,9 +44,10 @@ def _weights(qdq: Model) -> dict[str, np.ndarray]:
 
 def _pairs(qdq: Model, produced: Mapping) -> dict[str, tuple[NodeProto, NodeProto]]:
     """{activation: its first QuantizeLinear and DequantizeLinear}, in graph order, graph inputs left out."""
-    source, found, first = qdq.float_names, {}, {}
+    source, first = qdq.float_names, dict[str, NodeProto]()
+    found: dict[str, tuple[NodeProto, NodeProto]] = {}
     for node in qdq.nodes:
-        tensor = source.get(node.output[0])
+        tensor = source.get(node.output[0], "")
         if node.op_type == "QuantizeLinear" and tensor in produced:
             first.setdefault(tensor, node)
         elif node.op_type == "DequantizeLinear" and tensor in first and first[tensor].output[0] == node.input[0]:
@@ -157,7 +158,7 @@ def each_alone(model: Simulator, values: dict[str, np.ndarray]) -> dict[str, np.
     for t, x in values.items():
         if t not in given:
             given[t] = x if x.dtype == np.uint8 else quantize(x, model.qparams[t], name=t)
-    made = {}
+    made: dict[str, np.ndarray] = {}
     with one_thread():
         for kernel, taken, outputs in model.steps:
             known = [given.get(t, model.stored.get(t, made.get(t))) for t in taken]
@@ -223,7 +224,8 @@ def layer_sqnr(
         raise ValueError(f"target '{target}' {text}.")
     else:
         both = _on_outputs(real, targets.load(qdq, target))
-    signal, noise = {}, {}
+    signal: dict[str, float] = {}
+    noise: dict[str, float] = {}
     for feed in each_feed(feeds, f"SQNR on {target}"):
         for tensor, a, b in both(feed):
             a, gap = a.ravel(), (a - b).ravel()

@@ -29,22 +29,24 @@ def rounding_gap(qdq, feeds) -> dict[str, tuple[float, float]]:
     graph = Model.of(qdq).copy()
     model, source = Simulator(Model.of(qdq)), graph.float_names
     steps = {t for _, _, outputs in model.steps for t in outputs if t in graph.qparams}
-    made, given = {}, {}
+    made: dict[str, str] = {}
+    given: dict[str, str] = {}
     for node in graph.nodes:
-        tensor = source.get(node.output[0])
+        tensor = source.get(node.output[0], "")
         if node.op_type == "QuantizeLinear" and tensor in steps:
             made.setdefault(tensor, node.output[0])
         elif node.op_type == "DequantizeLinear" and node.input[0] in made.values():
             given[tensor], node.input[0] = f"{tensor}{TWIN}", f"{tensor}{TWIN}"
     kind = onnx.TensorProto.UINT8
     graph.proto.graph.input.extend(onnx.helper.make_tensor_value_info(n, kind, None) for n in given.values())
-    cpu, differ, bias, count = targets.load(graph.with_outputs(made.values())), {}, {}, 0
+    cpu, count = targets.load(graph.with_outputs(made.values())), 0
+    differ, bias = dict.fromkeys(made, 0.0), dict.fromkeys(made, 0.0)
     for feed in each_feed(feeds, "rounding"):
         codes = model.run(feed, every=True)
         fed = feed | {name: codes[t] for t, name in given.items()}
         for t, theirs in zip(made, cpu.run(list(made.values()), fed), strict=True):
             gap = codes[t].astype(np.int16) - theirs
-            differ[t] = differ.get(t, 0.0) + float(np.mean(gap != 0))
-            bias[t] = bias.get(t, 0.0) + float(gap.mean())
+            differ[t] += float(np.mean(gap != 0))
+            bias[t] += float(gap.mean())
         count += 1
     return {t: (differ[t] / count, bias[t] / count) for t in made}

@@ -121,7 +121,7 @@ def round_rows(weight, scale, second, damp: float = 0.01, block: int = 128) -> n
     rest = weight[:, order].astype(np.float32)
     upper = _upper_root(second, order, damp)
     codes = np.empty_like(rest)
-    step = np.float32(scale)[:, None]
+    step = np.asarray(scale, np.float32)[:, None]
     for a in range(0, rest.shape[1], block):
         b = min(a + block, rest.shape[1])
         now, u = rest[:, a:b], upper[a:b, a:b]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class PatchedModel:
                 runner.session = _Fed(runner.session)
         return self._runners[target]
 
-    def _quantized(self, ranges: Mapping[str, Range], a16: Iterable[str], per_channel: bool) -> onnx.ModelProto:
+    def _quantized(self, ranges: Mapping[str, Range], a16: Collection[str], per_channel: bool) -> onnx.ModelProto:
         path = self.folder / "quantized.onnx"
         proto = read_model(qdq.quantize_model(self.fp32, path, ranges, per_channel=per_channel, a16=a16))
         for t in proto.graph.initializer:  # stored as `set_range` stores them, so that an undo gives the same bytes
