@@ -11,9 +11,9 @@ import pytest
 
 from helpers.calibrate import (
     Histogram,
+    activations,
     minmax,
     observe,
-    observer,
 )
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
@@ -112,8 +112,8 @@ def test_feeds_stream_and_memory_is_let_go(tmp_path):
 @pytest.mark.parametrize("held, runs", [(1, 1), (1 << 30, 2)])
 def test_feeds_go_one_at_a_time_where_two_would_not_fit(small, monkeypatch, held, runs):
     whole = observe(small, feeds())
-    monkeypatch.setattr(observer, "_HELD", held)
-    assert observer._Watch(small, None, None).runs == runs
+    monkeypatch.setattr(activations, "HELD", held)
+    assert activations.Activations(small, None, None).runs == runs
     assert same(observe(small, feeds()), whole)
 
 
