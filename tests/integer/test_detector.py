@@ -7,6 +7,7 @@ from conftest import needs_htp
 from nets import NETS, Net, on, strip
 
 from helpers import affine, assets, integer, qdq, session, vision
+from helpers.graph import activations
 from helpers.integer import htp_rounding
 
 
@@ -79,7 +80,7 @@ def equal(truths):
 def test_another_rule_would_be_caught(rule, truths, monkeypatch):
     assert equal(truths)
     name, wrong = WRONG[rule]
-    for module in (htp_rounding, integer.simulator):
+    for module in (htp_rounding, activations, integer.simulator):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, wrong)
     assert not equal(truths)
