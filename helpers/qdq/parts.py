@@ -125,7 +125,7 @@ class Parts:
             with tempfile.TemporaryDirectory() as work:  # from a file: one copy of the weights less than from memory
                 path = self._write(i, given, Path(work))
                 if i == self.final:
-                    self.model = None  # let go before the session makes its own copy of the weights
+                    del self.model  # let go before the session makes its own copy of the weights
                 self.sessions[i] = targets.load(path, arena=False, **self.options)
         return self.sessions[i]
 
