@@ -123,7 +123,8 @@ def test_ranges_ask_one_method_for_every_tensor():
 
 
 def test_a_method_is_found_by_name_or_is_a_function():
-    assert method_named("mse") is METHODS["mse"] and method_named(minmax) is minmax
+    assert method_named("mse") is METHODS["mse"] and method_named(minmax) is METHODS["minmax"]
+    assert method_named(wide := lambda h, dtype: (-1.0, 1.0)) is wide
     with pytest.raises(ValueError, match=r"method 'best' is unknown; choose one of minmax, .*entropy\.") as caught:
         method_named("best")
     assert "\n" not in str(caught.value)

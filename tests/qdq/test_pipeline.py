@@ -25,7 +25,8 @@ def test_method_and_dtype_are_passed_on(tmp_path):
     wide = qdq.calibrate_and_quantize(model, inputs, tmp_path / "a", lambda h, dtype: (h.min, 2 * h.max), "uint16")
     assert wide.ranges == {t: (h.min, 2 * h.max) for t, h in wide.histograms.items()}
     params = qdq.list_qparams(wide.int8)
-    assert {params[t].dtype for t in wide.ranges} == {"uint16"}
+    # a Conv's output under its Relu has a range and no codes of its own
+    assert {params[t].dtype for t in wide.ranges if t in params} == {"uint16"}
 
 
 def test_bad_input_leaves_no_quantized_model(tmp_path):

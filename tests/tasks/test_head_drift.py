@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import assets, session, tasks, vision
+from helpers.tasks.head_drift import Seen
 
 
 def seen(cut, feed):
@@ -37,7 +38,7 @@ def test_drift_is_that_of_the_decoded_boxes(cut):
     moved, overlap, change = [], [], []
     for stride, _, at, best, score, sides in seen(cut, feed):
         further = sides + np.float64([0, 0, 1, 0])
-        moved.append((at, best, score / 2, further))
+        moved.append(Seen(at, best, score / 2, further))
         overlap.append(vision.box_iou(corners(stride, at, sides), corners(stride, at, further)))
         change.append(score / 2)
     drift = tasks.drift_against([moved], cut, [feed])
