@@ -57,7 +57,7 @@ def open_picture(path) -> Image.Image:
                 unknown = _unknown_white(image)
                 if not unknown:
                     return _rgb(ImageOps.exif_transpose(image))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
             raise ValueError(f"{path}: cannot be read as a picture; remove the file or replace it.") from None
     raise ValueError(f"{path}: holds {unknown}, and which value is white is not known; save it with 8 bits, as PNG.")
 

@@ -13,7 +13,9 @@ def stored():
         layers = {}
         for name in sorted({key.split("|")[0] for key in file.files}):
             gaps, own, x, (k, low, high) = (file[f"{name}|{part}"] for part in ("gaps", "own", "x", "grid"))
-            h = Histogram()._adding(int(k), np.cumsum(gaps, dtype=np.int64), own.astype(np.int64), {0: (low, high)})
+            h = Histogram()._adding(
+                int(k), np.cumsum(gaps, dtype=np.int64), own.astype(np.int64), (np.array([[0, low, high]]),)
+            )
             layers[name] = h, x
     return layers
 

@@ -11,7 +11,10 @@ from onnx import numpy_helper
 from helpers import assets, calibrate, drift, qdq, repair, rounding, session, vision
 from helpers.graph import constants, read_model
 
-RANDOM = np.random.default_rng(0)
+
+def random(seed: int = 0):
+    """A generator of its own for every test, so that their order does not matter."""
+    return np.random.default_rng(seed)
 
 
 def convs(tmp_path, between: str, channels: int = 4):
@@ -23,11 +26,11 @@ def convs(tmp_path, between: str, channels: int = 4):
       y = Conv(h, w2, b2)
     }}"""
     model = onnx.parser.parse_model(text)
-    size = np.float32([0.01, 0.1, 1, 10])[:channels, None, None, None]
+    size, rng = np.float32([0.01, 0.1, 1, 10])[:channels, None, None, None], random(1)
     for name, value in {
-        "w1": RANDOM.normal(size=(channels, 3, 3, 3)) * size,
-        "b1": RANDOM.normal(size=channels) * size.ravel(),
-        "w2": RANDOM.normal(size=(2, channels, 1, 1)),
+        "w1": rng.normal(size=(channels, 3, 3, 3)) * size,
+        "b1": rng.normal(size=channels) * size.ravel(),
+        "w2": rng.normal(size=(2, channels, 1, 1)),
         "b2": np.zeros(2),
     }.items():
         model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
@@ -35,7 +38,7 @@ def convs(tmp_path, between: str, channels: int = 4):
     return path
 
 
-FEEDS = [{"x": RANDOM.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(8)]
+FEEDS = [{"x": random(k).normal(size=(1, 3, 8, 8)).astype(np.float32)} for k in range(8)]
 
 
 def run(path, feed=FEEDS[0]):
@@ -57,8 +60,9 @@ def test_equalize_refuses_silu(tmp_path):
 
 
 def test_rounding_with_inputs_in_view_beats_rounding_to_nearest():
-    x = RANDOM.normal(size=(500, 1)) + 0.3 * RANDOM.normal(size=(500, 32))  # inputs that resemble each other
-    w, scale = RANDOM.normal(size=(4, 32)), np.full(4, 0.5)
+    rng = random()
+    x = rng.normal(size=(500, 1)) + 0.3 * rng.normal(size=(500, 32))  # inputs that resemble each other
+    w, scale = rng.normal(size=(4, 32)), np.full(4, 0.5)
     codes = rounding.round_rows(w, scale, x.T @ x / len(x))
     nearest = np.rint(w / scale[:, None])
     lost = [np.mean((x @ (w - q * scale[:, None]).T) ** 2) for q in (codes, nearest)]
@@ -145,7 +149,7 @@ def test_drift_is_that_of_the_decoded_boxes(tmp_path):
 
 
 def test_clipping_counts_more_than_rounding():
-    h = calibrate.Histogram().update(RANDOM.normal(-3, 4, 20_000))
+    h = calibrate.Histogram().update(random().normal(-3, 4, 20_000))
     narrow, wide = repair.silu_range(h, clipping=1), repair.silu_range(h, clipping=16)
     assert wide[0] < narrow[0] and wide[1] >= narrow[1]
     assert repair.silu_range(h, "uint16") == calibrate.minmax(h)
@@ -179,7 +183,7 @@ def test_second_moments_come_in_parts_that_fit(tmp_path, monkeypatch):
 
 
 def test_the_inverse_root_is_one_across_blocks():
-    x = RANDOM.normal(size=(90, 37))
+    x = random().normal(size=(90, 37))
     h = x.T @ x / 90
     low = rounding._inverse_root(h.copy(), block=8)
     np.testing.assert_array_equal(np.triu(low, 1), 0)

@@ -26,7 +26,7 @@ BELOW = {
     "hexagon": {"affine"},
     "kernels": {"affine", "hexagon"},
     "contract": {"affine", "graph"},
-    "integer": {"affine", "contract", "graph", "kernels"},
+    "integer": {"affine", "contract", "graph", "hexagon", "kernels"},
     "attribution": {"affine", "contract", "graph", "integer", "session"},
     "qdq": {"affine", "attribution", "calibrate", "contract", "graph", "head"},
     "backend": set(),
