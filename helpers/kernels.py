@@ -104,7 +104,7 @@ def two(op):
 
 def add(op):
     """Sum of two tensors: both 14-bit multipliers on one shift, zero points and ½ in one constant of 2⁸ steps, rounded
-    halves away from zero.
+    halves down.
 
     k = 14 − exponent of (S_a + S_b)/S_y, at most 15; m = round(S/S_y·2ᵏ), q = clamp(⌊(q_a·m_a + q_b·m_b + c)·2⁻ᵏ⌋).
     """
@@ -112,7 +112,7 @@ def add(op):
     k = min(15, 14 - int(np.frexp((a.scale + b.scale) / y.scale)[1]))
     ma, mb = (int(np.rint(np.float32(p.scale) / np.float32(y.scale) * np.float32(2.0**k))) for p in (a, b))
     constant = (y.zero_point << k) - a.zero_point * ma - b.zero_point * mb + (1 << k >> 1)
-    constant = (abs(constant) + 128 >> 8 << 8) * (1 if constant > 0 else -1)
+    constant = (constant + 127) // 256 * 256
     left, right = np.arange(256) * ma + constant, np.arange(256) * mb
     left, right = left.astype(np.int32), right.astype(np.int32)
     return lambda p, q: np.clip((left[p] + right[q]) >> k, 0, 255).astype(np.uint8)
