@@ -20,17 +20,18 @@ def mantissa(real, bits: int):
 
 
 def quantize_input(x, qp: QParams, *, name: str = "x") -> np.ndarray:
-    """Codes of a float graph input, as the HTP makes them: q = clamp(round(float16(x/S)) + Z), half away from 0.
+    """Codes of a float graph input, as the HTP makes them: q = clamp(round(float16(x·r)) + Z), r = float32(1/S).
 
-    x/S is rounded once, to float16, not through float32. ONNX (`affine.quantize`) keeps x/S in float32 and rounds
-    half to even. Raises ValueError as it does.
+    The product is rounded once, to float16, not through float32; then halves away from 0. ONNX (`affine.quantize`)
+    divides in float32 and rounds halves to even. Raises ValueError as it does.
 
     >>> quantize_input([0.25, -0.25, 100.24], QParams(0.5, 3, "uint8"))
     array([  4,   2, 204], dtype=uint8)
     """
     quantize(x, qp, name=name)  # for its complaints
     with np.errstate(over="ignore"):  # past float16 is past every code
-        steps = (np.float64(np.asarray(x, np.float32)) / np.float64(qp.scale)).astype(np.float16).astype(np.float32)
+        inverse = np.float64(np.float32(1) / np.float32(qp.scale))
+        steps = (np.float64(np.asarray(x, np.float32)) * inverse).astype(np.float16).astype(np.float32)
     steps = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
     return np.clip(steps + np.float32(qp.zero_point), 0, 255).astype(np.uint8)
 

@@ -40,14 +40,17 @@ def test_the_constant_of_an_add_rounds_halves_down(scales, zeros, tmp_path):
 
 
 @needs_htp
-@pytest.mark.parametrize("scale, zero", [(1 / 255, 0), (0.93 / 255, 0), (0.0123, 117)])
-def test_a_float_input_is_rounded_once_to_float16(scale, zero, tmp_path):
-    text = f"""<ir_version: 8, opset_import: ["": 17]>
-        g (float[1,3,320,320] x) => (uint8[1,3,320,320] y) <float s = {{{scale}}}, uint8 z = {{{zero}}}> {{
+@pytest.mark.parametrize("scale, zero", [(1 / 255, 0), (0.93 / 255, 0), (0.0123, 117), (3.7, 200)])
+def test_a_float_input_is_multiplied_and_rounded_once_to_float16(scale, zero, tmp_path):
+    net = parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,3,160,160] x) => (uint8[1,160,160,3] y) <float s = {{{scale}}}, uint8 z = {{{zero}}}> {{
           a = QuantizeLinear(x, s, z)  b = DequantizeLinear(a, s, z)
-          c = Sigmoid(b)  y = QuantizeLinear(c, s, z) }}"""
-    net = parse_model(text)
+          c = Transpose<perm = [0, 2, 3, 1]>(b)  y = QuantizeLinear(c, s, z) }}""")
     onnx.save(net, tmp_path / "x.onnx")
-    noise = np.random.default_rng(0).uniform(-0.2, 1.2, (1, 3, 320, 320)).astype(np.float32)
-    theirs = session.load(tmp_path / "x.onnx", "htp").run(None, {"x": noise})[0]
-    assert np.array_equal(integer.run(net, {"x": noise})["y"], theirs)
+    rng, shape = np.random.default_rng(0), (1, 3, 160, 160)
+    half = rng.integers(0, 255 - zero, shape) + 0.5
+    edge = half - np.spacing(half.astype(np.float16)).astype(np.float64) / 2  # between two float16, one of them a half
+    hard = edge * np.float32(scale) * (1 + rng.uniform(-3e-7, 3e-7, shape))
+    for x in (hard, rng.uniform(-0.2, 1.2, shape) * 255 * scale):
+        feed = {"x": x.astype(np.float32)}
+        assert np.array_equal(integer.run(net, feed)["y"], session.load(tmp_path / "x.onnx", "htp").run(None, feed)[0])
