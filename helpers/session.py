@@ -71,6 +71,8 @@ def load(path, target: str = "cpu", *, optimize: bool = False, **options) -> ort
             raise ValueError(f"target 'cpu' takes no option '{next(iter(options))}'; QNN's options need target 'htp'.")
         if not optimize:
             so.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Fused 8-bit kernels add pairs of products in 16 bits where the processor has AVX2 but no VNNI, and saturate.
+        so.add_session_config_entry("session.x64quantprecision", "1")
         return _open(path, so, providers=["CPUExecutionProvider"])
 
     device, needed = qnn()
