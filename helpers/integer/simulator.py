@@ -237,7 +237,10 @@ class _Builder:
 
     def _entry(self, target: str, tensor: str) -> str:
         """A graph input at the scale of Concat `target`: its codes come with those of the input."""
-        entry = f"{tensor} at the scale of {target}"
+        entry, ratio = f"{tensor} at the scale of {target}", self.qparams[tensor].scale / self.qparams[target].scale
+        if ratio >= 16:
+            text = f"goes into Concat '{target}' at {ratio:.3g} times its scale, whose rounding is not known from 16 on"
+            raise ValueError(f"input '{tensor}' {text}; give both one scale, or use target 'cpu' or 'htp'.")
         self.qparams[entry] = self.qparams[target]
         self.entries[entry] = tensor
         return entry

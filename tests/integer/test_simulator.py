@@ -1,6 +1,7 @@
 """Integers against the HTP: every code of every operator, alone and in chains."""
 
 import numpy as np
+import onnx.parser
 import pytest
 import threadpoolctl
 from conftest import needs_htp
@@ -113,6 +114,15 @@ def test_real_numbers_straight_into_a_concat_of_another_scale_are_refused(tmp_pa
     with pytest.raises(ValueError, match="input 'x0' goes into a Concat of another scale") as caught:
         model.run(feed)
     assert "\n" not in str(caught.value)
+
+
+def test_an_input_at_16_times_the_scale_of_its_concat_is_refused():
+    text = """<ir_version: 8, opset_import: ["": 17]> g (uint8[1,1,4,4] x) => (uint8[1,2,4,4] y)
+        <float s = {{{scale}}}, float t = {{1.0}}, uint8 z = {{3}}> {{ a = DequantizeLinear(x, s, z)
+          c = Concat<axis = 1>(a, a)  y = QuantizeLinear(c, t, z) }}"""
+    integer.Simulator(onnx.parser.parse_model(text.format(scale="15.9")))
+    with pytest.raises(ValueError, match="input 'x' goes into Concat 'c' at 16 times its scale"):
+        integer.Simulator(onnx.parser.parse_model(text.format(scale="16.0")))
 
 
 def windowed(kind, *stored, **attributes):
