@@ -28,7 +28,7 @@ class Cpu(Target):
     order = 0
     dtypes = frozenset({"uint8", "int8", "uint16", "int16", "uint4", "int4"})
     runs_floats = True
-    quickly: ClassVar = {"optimize": True}  # three times as fast; differs less than a search measures
+    quickly: ClassVar = {"optimize": True}  # YOLOv8n in 8 bits: 0.6 of the time, drift 0.072 for 0.069
 
     def describe(self) -> str:
         """ONNX Runtime's version and the kind of processor."""
