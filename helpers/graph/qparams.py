@@ -37,7 +37,7 @@ def fused_groups(model: ModelLike) -> list[Group]:
     """Units of a QDQ graph in its order: an operator with the DQ before and the Q behind it; SiLU as one unit.
 
     x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries, unless something
-    else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 08 measures.
+    else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 07 measures.
     Raises as `Model.of` does. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
 
     >>> import onnx.parser

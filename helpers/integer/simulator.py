@@ -125,7 +125,7 @@ class Simulator:
 def run(qdq_model: ModelLike, feed: Feed, every: bool = False) -> dict[str, np.ndarray]:
     """Codes of a QDQ graph's outputs for one feed {input name: array}; `Simulator` prepares once for many.
 
-    Raises as `Simulator` and its `run` do. Source: measured on onnxruntime-qnn 2.7.0's HTP, v73; chapter 04 derives it.
+    Raises as `Simulator` and its `run` do. Source: measured on onnxruntime-qnn 2.7.0's HTP, v73; chapter 06 derives it.
 
     >>> from onnx.parser import parse_model
     >>> net = parse_model('''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)

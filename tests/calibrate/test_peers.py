@@ -64,7 +64,7 @@ def test_percentile_is_onnx_runtime_s_to_within_a_bin(peer, ours):
 
 
 def test_onnx_runtime_s_entropy_with_its_defaults_is_minmax(peer, minmax):
-    """128 bins for 128 levels leave one threshold to try. The day this fails, chapter 05 has news to tell."""
+    """128 bins for 128 levels leave one threshold to try. The day this fails, chapter 04 has news to tell."""
     for name, (low, high) in peer(CalibrationMethod.Entropy)[0].items():
         assert (low, high) == pytest.approx(minmax[name], rel=1e-5, abs=1e-5), name
 
