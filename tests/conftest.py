@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items):
 needs_htp = pytest.mark.skipif("htp" not in session.targets(), reason="no HTP here: see `python -m helpers doctor`")
 
 
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path, monkeypatch):
+    """The builds that you have passed are yours: a test keeps its own."""
+    monkeypatch.setenv("INT8_PROGRESS", str(tmp_path / "progress.json"))
+
+
 @pytest.fixture(scope="session")
 def work(tmp_path_factory):
     return tmp_path_factory.mktemp("work")

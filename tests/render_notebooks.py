@@ -1,9 +1,10 @@
-"""Execute notebooks on data/ and keep nothing but their pictures: `python tests/render_notebooks.py [NAME …]`."""
+"""Execute notebooks on data/ and keep their pictures and short texts: `python tests/render_notebooks.py [NAME …]`."""
 
 import base64
 import io
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -25,23 +26,39 @@ def small_png(text: str) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
+def kept(output, cell):
+    """What is committed of an output: a picture with its alternative text, or a short text; None for the rest."""
+    if output.output_type == "stream":
+        return nbformat.v4.new_output("stream", name="stdout", text=output.text) if output.name == "stdout" else None
+    data = output.get("data", {})
+    if "image/png" in data:
+        alt = output.metadata.get("image/png", {}).get("alt") or cell.metadata.get("alt", "")
+        return nbformat.v4.new_output(
+            "display_data", {"image/png": small_png(data["image/png"])}, metadata={"image/png": {"alt": alt}}
+        )
+    text = data.get("text/plain", "")
+    if not text or "0x" in text or "application/vnd.jupyter.widget-view+json" in data:
+        return None
+    return nbformat.v4.new_output("display_data", {"text/plain": text})
+
+
 def clean(notebook):
-    """Clear execution counts, widget state and every output but pictures."""
+    """Clear execution counts, widget state, and of the outputs all but pictures and short texts."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("jupyter", "tags")}
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("jupyter", "tags", "alt")}
         if cell.cell_type == "code":
             cell.execution_count = None
-            pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
-            cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": small_png(p)}) for p in pictures]
+            cell.outputs = [found for output in cell.outputs if (found := kept(output, cell)) is not None]
     return notebook
 
 
 def main(names) -> None:
     """Render the named notebooks, or all, in place."""
+    os.environ["INT8_PROGRESS"] = tempfile.mkdtemp() + "/progress.json"  # nobody has built anything yet
     os.environ["INT8_ASSETS"] = ""  # what is committed shows data/, never a user's own pictures
     for path in tqdm([p for p in sorted(FOLDER.glob("*.ipynb")) if not names or p.stem in names], unit="notebook"):
         notebook = nbformat.read(path, 4)

@@ -4,6 +4,7 @@ import ast
 import base64
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -50,19 +51,73 @@ def test_is_committed_clean(path):
         if cell.cell_type == "code":
             assert cell.execution_count is None
             for output in cell.outputs:
-                assert list(output.get("data", {})) == ["image/png"], "only pictures are kept"
-                assert len(base64.b64decode(output.data["image/png"])) < 150_000
-    assert any(c.get("outputs") for c in notebook.cells), "GitHub has no kernel: keep at least one picture"
+                is_clean(output)
+    assert any("image/png" in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])), "no picture"
+
+
+def is_clean(output):
+    """A small picture with its alternative text, or a short text without a path of this machine."""
+    text = output.get("text") or output.get("data", {}).get("text/plain", "")
+    assert len(text) < 2500 and not re.search(r"/tmp/|/work/|/home/|/root/|0x[0-9a-f]{6}", text), text
+    if output.output_type == "stream":
+        assert output.name == "stdout"
+        return
+    assert set(output.data) <= {"image/png", "text/plain"}
+    if "image/png" in output.data:
+        assert len(base64.b64decode(output.data["image/png"])) < 150_000
+        assert output.metadata["image/png"]["alt"], "a picture without alternative text"
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def is_guard(cell):
+    """The folded cell that holds the text's numbers against what the cells computed."""
+    return "guard" in cell.metadata.get("tags", [])
 
 
 @each
 def test_cells_are_short_and_end_in_a_value(path):
-    for k, cell in enumerate(nbformat.read(path, 4).cells):
-        if cell.cell_type == "code":
-            lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
-            assert len(lines) <= 7, f"cell {k} has {len(lines)} lines; move it to helpers"
-            last = ast.parse(cell.source).body[-1]
-            assert isinstance(last, ast.Expr | ast.Assert | ast.ImportFrom | ast.Import), f"cell {k} shows nothing"
+    cells = [cell for cell in code_cells(path) if not is_guard(cell)]
+    for cell in cells:
+        body = ast.parse(cell.source).body
+        is_build = isinstance(body[-1], ast.FunctionDef)
+        if cell.source.endswith(" = None"):  # a prediction
+            continue
+        assert len(lines(cell)) <= (12 if is_build else 7), f"move it to helpers:\n{cell.source}"
+        assert isinstance(body[-1], ast.Expr | ast.ImportFrom | ast.Import | ast.FunctionDef), cell.source
+    assert statistics.median(len(lines(cell)) for cell in cells) <= 4
+
+
+@each
+def test_asserts_are_out_of_the_reader_s_way(path):
+    guards = [cell for cell in code_cells(path) if is_guard(cell)]
+    assert len(guards) <= 1 and all(cell.metadata["jupyter"]["source_hidden"] for cell in guards)
+    assert not any("assert " in cell.source for cell in code_cells(path) if not is_guard(cell))
+
+
+@each
+def test_predictions_start_empty_and_are_revealed_elsewhere(path):
+    asked = {name for cell in code_cells(path) for name in re.findall(r"guess\((my_\w+)", cell.source)}
+    for cell in code_cells(path):
+        for name in re.findall(r"^(my_\w+) = None", cell.source, re.M):
+            assert f"guess({name}" not in cell.source, f"{name} is asked and revealed in one cell"
+            asked.discard(name)
+    assert not asked, f"{asked} does not start as None"
+
+
+@each
+def test_a_chapter_says_its_minutes_and_leads_on(path):
+    cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+    if re.match(r"\d\d_", path.stem):
+        assert re.search(r"\d+ min", cells[0]), "minutes in the first cell"
+        assert "You will have built" in cells[0] and re.search(r"\]\(\w+\.ipynb\)", cells[-1])
+        assert "Further reading" in "".join(cells[-2:])
 
 
 @each

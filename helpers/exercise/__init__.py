@@ -1,76 +1,63 @@
-"""Predict, check, reveal: the two questions that the notebooks ask."""
+"""Predict, build, check: the questions that notebooks ask, and what becomes of the answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
+from helpers.exercise.build import Build, Mistake, judge
+from helpers.exercise.builds import build_named, builds
+from helpers.exercise.progress import Progress, note, progress, read, rebuilt, reset, source_of, yours
+from helpers.exercise.show import show
+from helpers.exercise.verdict import Verdict, answer, guess
+
+__all__ = [
+    "Build",
+    "Mistake",
+    "Progress",
+    "Verdict",
+    "answer",
+    "build_named",
+    "builds",
+    "check",
+    "guess",
+    "judge",
+    "progress",
+    "reset",
+    "show",
+    "yours",
+]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a check found: truthy when passed, and its repr is the sentence the learner reads.
+def check(build: Any, yours: Any, atol: float = 0.0, hint: str = "") -> Verdict:
+    """Test a function of yours: `check("affine.quantize", my_quantize)`; or a number: `check(my_Z, 128)`.
 
-    `distance` is |yours − truth|, inf where there is no answer.
-
-    >>> bool(Verdict(True, 0.0, "Right.")), Verdict(True, 0.0, "Right.")
-    (True, Right.)
-    """
-
-    passed: bool
-    distance: float
-    text: str
-
-    def __bool__(self) -> bool:
-        return self.passed
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def guess(yours: float | None, truth: float, unit: str = "") -> Verdict:
-    """Set a prediction beside the measured value: |yours − truth|, in `unit`.
-
-    A guess cannot be wrong, so the verdict passes as soon as one was made. `None` means not made yet.
-
-    >>> guess(0.5, 0.375, "px")
-    You said 0.5 px, it is 0.375 px: 33 % too high.
-    """
-    unit = f" {unit}" if unit else ""
-    if yours is None:
-        return Verdict(False, float("inf"), f"No prediction yet; it is {truth:.4g}{unit}.")
-    gap = abs(yours - truth)
-    if gap == 0:
-        return Verdict(True, 0.0, f"You said {yours:.4g}{unit}: exactly right.")
-    side = "high" if yours > truth else "low"
-    if truth == 0:
-        how = f"{gap:.4g}{unit} too {side}"
-    elif abs(yours / truth) > 2:
-        how = f"{abs(yours / truth):.0f} times as much"
-    else:
-        how = f"{100 * gap / abs(truth):.0f} % too {side}"
-    return Verdict(True, gap, f"You said {yours:.4g}{unit}, it is {truth:.4g}{unit}: {how}.")
-
-
-def check(yours: Any, expected: ArrayLike, atol: float = 0.0, hint: str = "") -> Verdict:
-    """Compare an answer with the expected one: max |yours − expected| ≤ atol, any shape that matches.
-
-    `None` (the unfilled exercise) and a wrong shape do not pass; the text says how far off the answer is.
+    A function runs on hidden cases. The verdict shows the smallest one that fails, names the mistake where it is a
+    typical one, and gives a hint, a stronger one from the second miss on. What passes is kept for the chapters after.
+    A number is compared within `atol`. Raises ValueError for an unknown build.
 
     >>> check(118, 128, hint="Z = round(qmin − rmin/S)")
     Not yet: off by 10. Hint: Z = round(qmin − rmin/S)
-    >>> check([1, 2], [1, 2])
-    Right.
     """
-    hint = f" Hint: {hint}" if hint else ""
-    if yours is None or yours is ...:
-        return Verdict(False, float("inf"), "Not tried yet: replace the `...` above." + hint)
-    a, b = np.asarray(yours, float), np.asarray(expected, float)
-    if a.shape != b.shape:
-        return Verdict(False, float("inf"), f"Not yet: your shape is {a.shape}, expected {b.shape}.{hint}")
-    distance = float(np.max(np.abs(a - b), initial=0.0))
-    if distance <= atol:
-        return Verdict(True, distance, "Right." if distance == 0 else f"Right, within {distance:.3g}.")
-    return Verdict(False, distance, f"Not yet: off by {distance:.4g}.{hint}")
+    if not isinstance(build, str):
+        return answer(build, yours, atol, hint)
+    return _check_function(build_named(build), yours)
+
+
+def _check_function(build: Build, function: Callable[..., Any]) -> Verdict:
+    if not callable(function):
+        text = f"{build.name}: give the function itself, not its result: check({build.name!r}, my_function)."
+        return Verdict(False, float("inf"), text)
+    verdict = judge(build, function, read().get(build.name, {}).get("misses", 0))
+    if "still blank" in verdict.text:
+        return verdict
+    if not verdict:
+        note(build, False)
+        return verdict
+    source = source_of(function)
+    kept = source is not None and bool(judge(build, rebuilt(source)))
+    note(build, True, source if kept else None)
+    if kept:
+        return verdict
+    more = "It needs something of this notebook that cannot be kept: later chapters use the course's own."
+    return Verdict(True, 0.0, f"{verdict.text}\n{more}")

@@ -164,6 +164,28 @@ class Model:
             graph.node.remove(node)
         return other
 
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """{name: array} of the stored second inputs of Conv, ConvTranspose, Gemm and MatMul: what is called weights."""
+        layers = [n for n in self.proto.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")]
+        return {n.input[1]: self.constants[n.input[1]] for n in layers if n.input[1] in self.constants}
+
+    def with_weights(self, arrays: Mapping[str, np.ndarray]) -> Model:
+        """The same graph with some stored arrays replaced, cast to the types that they had.
+
+        Raises ValueError for a name that is not stored, and for another shape.
+        """
+        other = self.copy()
+        stored = {t.name: t for t in other.proto.graph.initializer}
+        for name, array in arrays.items():
+            if name not in stored:
+                raise ValueError(f"{self}: stores no tensor '{name}'; name one of its weights.")
+            old = numpy_helper.to_array(stored[name])
+            if np.shape(array) != old.shape:
+                raise ValueError(f"{self}: '{name}' has shape {old.shape}, not {np.shape(array)}; keep its shape.")
+            stored[name].CopyFrom(numpy_helper.from_array(np.asarray(array, old.dtype), name))
+        return other
+
     def copy(self) -> Model:
         """The same graph in a proto of its own, free to be edited; `path` stays, for messages."""
         proto = onnx.ModelProto()

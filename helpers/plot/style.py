@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import IO, Any
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,29 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
 LITERAL: dict[str, Any] = {"parse_math": False}
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows with its titles as alternative text, for readers who cannot see it."""
+
+    def alt_text(self) -> str:
+        """The claim of the picture and what its axes hold.
+
+        >>> fig, ax = new_figure()
+        >>> _ = ax.set(title="Noise falls", xlabel="bits", ylabel="dB")
+        >>> fig.alt_text()
+        'Noise falls. Axes: bits, dB.'
+        """
+        titles = [self.get_suptitle(), *(ax.get_title() for ax in self.axes)]
+        labels = [label for ax in self.axes for label in (ax.get_xlabel(), ax.get_ylabel())]
+        claim = ". ".join(dict.fromkeys(t.rstrip(".") for t in titles if t))
+        axes = ", ".join(dict.fromkeys(label for label in labels if label))
+        return " ".join(part for part in (f"{claim}." if claim else "", f"Axes: {axes}." if axes else "") if part)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        png, alt = io.BytesIO(), self.alt_text()
+        save(self, png)
+        return {"image/png": png.getvalue(), "text/plain": alt}, {"image/png": {"alt": alt}}
+
+
 def new_figure(rows: int = 1, cols: int = 1, height: float = 3.6, **options: Any) -> tuple[Figure, Any]:
     """A figure at notebook width (8 in; `height` in) and its axes, closed so that only the cell's last value shows it.
 
@@ -28,7 +52,9 @@ def new_figure(rows: int = 1, cols: int = 1, height: float = 3.6, **options: Any
     >>> len(fig.axes)
     2
     """
-    fig, axes = plt.subplots(rows, cols, figsize=(8, height), layout="constrained", **options)
+    fig, axes = plt.subplots(
+        rows, cols, figsize=(8, height), layout="constrained", FigureClass=NotebookFigure, **options
+    )
     plt.close(fig)
     return fig, axes
 

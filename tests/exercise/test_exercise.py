@@ -11,7 +11,7 @@ from helpers import exercise
 @pytest.mark.parametrize(
     "yours, truth, unit, text",
     [
-        (None, 0.25, "px", "No prediction yet; it is 0.25 px."),
+        (None, 0.25, "px", "No prediction yet: put your number in place of None above, run that cell, then this one."),
         (3, 3, "", "You said 3: exactly right."),
         (1.5, 1, "dB", "You said 1.5 dB, it is 1 dB: 50 % too high."),
         (0.5, 1, "", "You said 0.5, it is 1: 50 % too low."),
