@@ -5,7 +5,7 @@ from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipe
 from helpers.plot.boxes import box_shift, detections, overlay, scores, threshold_crossings
 from helpers.plot.network import block, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.page import stack_figures
-from helpers.plot.strip import stage, strip
+from helpers.plot.stages import stage, stages
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, save
 from helpers.plot.tensor import channels, method_colour, range_convergence, ranges, staircase, tradeoff
 
@@ -44,8 +44,8 @@ __all__ = [
     "sqnr_by_depth",
     "stack_figures",
     "stage",
+    "stages",
     "staircase",
-    "strip",
     "threshold_crossings",
     "tradeoff",
 ]

@@ -33,7 +33,7 @@ class NotebookFigure(Figure):
         """
         titles = [self.get_suptitle(), *(ax.get_title() for ax in self.axes)]
         labels = [label for ax in self.axes for label in (ax.get_xlabel(), ax.get_ylabel())]
-        claim = ". ".join(dict.fromkeys(t.rstrip(".") for t in titles if t))
+        claim = ". ".join(dict.fromkeys(t.rstrip(".") for t in titles if t)).replace("\n", ", ")
         axes = ", ".join(dict.fromkeys(label for label in labels if label))
         return " ".join(part for part in (f"{claim}." if claim else "", f"Axes: {axes}." if axes else "") if part)
 

@@ -27,7 +27,7 @@ def zero_point_in_reals(q, scale, zero_point):
 
 def range_as_given(low, high):
     scale = (high - low) / 255 if high > low else 1.0
-    return scale, int(round(-low / scale))
+    return scale, round(-low / scale)
 
 
 def all_256(low, high):

@@ -30,12 +30,12 @@ def stage(name: str) -> tuple[float, Detections]:
     return found[name]["ap"], (boxes[:, :4], boxes[:, 4], boxes[:, 5].astype(int))
 
 
-def strip(*names: str) -> Figure:
+def stages(*names: str) -> Figure:
     """The crowded scene at one or more stages, and in FP32: boxes that FP32 has too are green, others dashed orange.
 
     Raises ValueError that lists the stages for an unknown one.
 
-    >>> len(strip("cut off", "to nearest").axes)
+    >>> len(stages("cut off", "to nearest").axes)
     3
     """
     image = assets.open_image(assets.crowded_scene())
