@@ -125,3 +125,15 @@ def test_links_lead_somewhere(path):
     text = "".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
     for link in re.findall(r"\]\(([^)#]+)", text):
         assert "://" in link or (path.parent / link).exists(), link
+
+
+def test_the_glossary_and_the_chapters_link_each_other():
+    command = [sys.executable, str(Path(__file__).with_name("glossary.py")), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}run python tests/glossary.py"
+
+
+def test_each_word_of_the_glossary_is_used():
+    words = (NOTEBOOKS[0].parent / "glossary.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    assert len(words) >= 45
+    assert not [word.splitlines()[0] for word in words if "Used in: " not in word]
