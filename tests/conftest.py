@@ -1,11 +1,14 @@
 """Shared by all: data/'s own model cut and quantized once, an empty cache, a server, and which tests stay together."""
 
 import http.server
+import os
 import threading
 
 import pytest
 from hypothesis import settings
 from local_server import Server
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: matrix products wait for no second thread
 
 from helpers import assets, calibrate, qdq, session, vision
 from helpers.workbench import experiment

@@ -32,7 +32,8 @@ import os, sys
 class Spy:
     def find_spec(self, name, path=None, target=None):
         if name == "onnxruntime":
-            print("onnxruntime sees", os.environ.get("{VARIABLE}"))
+            print("onnxruntime sees", os.environ.get("{VARIABLE}"), flush=True)
+            os._exit(0)
 sys.meta_path.insert(0, Spy())
 import {module}
 import onnxruntime
