@@ -176,7 +176,9 @@ def test_blas_runs_on_one_thread_inside_and_as_before_behind():
     def threads():
         return [info["num_threads"] for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
 
-    before = threads()
-    with one_thread():
-        assert set(threads()) <= {1}
-    assert threads() == before
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threads()
+        assert 2 in before
+        with one_thread():
+            assert set(threads()) <= {1}
+        assert threads() == before
