@@ -70,6 +70,15 @@ class Model:
         stored = {t.name for t in self.proto.graph.initializer}
         return {i.name: i for i in self.proto.graph.input if i.name not in stored}
 
+    @cached_property
+    def input_types(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """{input: (dtype, shape) of the array that a feed must hold for it}."""
+        types = {name: value.type.tensor_type for name, value in self.inputs.items()}
+        return {
+            name: (onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type), tuple(d.dim_value for d in kind.shape.dim))
+            for name, kind in types.items()
+        }
+
     @property
     def outputs(self) -> list[str]:
         """Names of the graph's outputs."""
