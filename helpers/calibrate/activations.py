@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from helpers import targets
@@ -34,10 +33,10 @@ class Seen(NamedTuple):
 class Activations:
     """A session that shows every activation of a feed: call it with (index, name for messages, feed).
 
-    Activations go into arrays that are kept from feed to feed: fresh memory costs as much as a Conv. Two whole
-    feeds side by side, a thread each, keep the cores busier than one feed cut into threads: `runs` says how many.
-    Raises ValueError for a tensor that is not there.
+    They go into arrays that are kept from feed to feed: fresh memory costs as much as a Conv. `runs` whole feeds side
+    by side keep the cores busier than one cut into threads. Raises ValueError for a tensor that is not there.
 
+    >>> import onnx
     >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
     >>> index, seen = Activations(onnx.parser.parse_model(text), None, None)(0, "feed 0", {"x": np.float32([-1, 2])})
     >>> seen["y"].extremes
@@ -48,15 +47,11 @@ class Activations:
         graph = Model.of(model)
         self.path, self.sample = str(graph), sample
         produced = _made_of_inputs(graph)
-        kinds = {name: value.type.tensor_type for name, value in graph.inputs.items()}
-        self.inputs = {
-            name: ([d.dim_value for d in kind.shape.dim], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-            for name, kind in kinds.items()
-        }
+        self.inputs = graph.input_types
         shown = [name for name in produced if tensors is None or name in tensors]
         self.runs = RUNS
         self._open(graph.with_outputs(shown or produced[:1]))
-        floats = [name for name, (_, dtype) in self.inputs.items() if dtype in (np.float32, np.float16)]
+        floats = [name for name, (dtype, _) in self.inputs.items() if dtype in (np.float32, np.float16)]
         self.names = [*floats, *self.made]
         if tensors is not None:
             self._keep(tensors, produced)
@@ -137,12 +132,11 @@ class Activations:
         if not isinstance(feed, Mapping) or set(feed) != set(self.inputs):
             got = sorted(feed) if isinstance(feed, Mapping) else type(feed).__name__
             raise ValueError(f"{where}: {self.path} expects {{name: array}} for {sorted(self.inputs)}, got {got}.")
-        for name, (shape, dtype) in self.inputs.items():
+        for name, (dtype, shape) in self.inputs.items():
             x = np.asarray(feed[name])
-            if list(x.shape) != shape or x.dtype != dtype:
-                raise ValueError(
-                    f"{where}: input '{name}' expects {dtype} of shape {shape}, got {x.dtype} of {list(x.shape)}."
-                )
+            if x.shape != shape or x.dtype != dtype:
+                text = f"expects {dtype} of shape {list(shape)}, got {x.dtype} of {list(x.shape)}"
+                raise ValueError(f"{where}: input '{name}' {text}.")
 
 
 def _made_of_inputs(graph: Model) -> list[str]:
