@@ -167,7 +167,11 @@ METHODS = {  # colours: Okabe & Ito (2008), told apart with every common colour 
 
 
 def method_named(method: str | RangeOf) -> RangeOf:
-    """The method of a name, or a function of one's own as it is; raises ValueError that lists the names."""
+    """The method of a name, or a function of one's own as it is; raises ValueError that lists the names.
+
+    >>> method_named("mse").label, method_named(minmax).label
+    ('mse', 'minmax')
+    """
     if callable(method):  # of ours, the one with the signature that all share
         return METHODS[method.__name__] if method in (minmax, moving_average, percentile, mse, entropy) else method
     if method not in METHODS:

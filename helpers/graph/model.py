@@ -29,9 +29,8 @@ def float_name(tensor: str) -> str:
 class Model:
     """A model's proto and what everybody asks of it: who makes a tensor, who reads it, what is stored, which shapes.
 
-    Each map is made when it is first asked for, and kept: to edit a proto, take `copy()` first, which has no maps yet.
-    `path` is where it was read, None if it was made in memory. `Model.of` takes a path too, and raises
-    FileNotFoundError or ValueError as `read_model` does.
+    Each map is made when it is first asked for, and kept: to edit a proto, take `copy()` first. `path` is where it was
+    read, None if it was made in memory. `Model.of` takes a path too, and raises as `read_model` does.
 
     >>> from onnx.parser import parse_model
     >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'

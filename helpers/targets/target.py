@@ -63,14 +63,22 @@ class Target:
 
 @functools.cache
 def registry() -> dict[str, Target]:
-    """{name: Target} of every file of this folder that holds a TARGET, in order of `order`."""
+    """{name: Target} of every file of this folder that holds a TARGET, in order of `order`.
+
+    >>> list(registry())[:2]
+    ['cpu', 'integer']
+    """
     modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     found = [module.TARGET for module in modules if hasattr(module, "TARGET")]
     return {target.name: target for target in sorted(found, key=lambda t: t.order)}
 
 
 def get(name: str) -> Target:
-    """The target of that name; raises ValueError that lists what this machine has."""
+    """The target of that name; raises ValueError that lists what this machine has.
+
+    >>> get("cpu").where
+    'CPU'
+    """
     if name not in registry():
         raise ValueError(f"target '{name}' is unknown; this machine has: {', '.join(targets())}.")
     return registry()[name]

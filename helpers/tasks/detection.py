@@ -27,6 +27,7 @@ from helpers.boxes import (
 )
 from helpers.calibrate import Histogram
 from helpers.graph import Model, StrPath
+from helpers.plot.accuracy import DRIFTS
 from helpers.tasks.drift import drift_against, reference_outputs
 from helpers.tasks.feeds import Feeds, ImageLike, letterbox, picture_input
 from helpers.tasks.task import Range, Task, Words
@@ -141,7 +142,7 @@ class Detection(Task):
         "flips": "found as another class, share",
     }
     history: ClassVar = {"agreement": "agreement", "iou_drift": "IoU drift", "jitter_abs": "|Δ score|"}
-    drifts: ClassVar = {"score": "scores: mean |change|", "box": "boxes: mean 1 − IoU"}
+    drifts: ClassVar = DRIFTS
 
     def recognise(self, model: Model) -> bool:
         try:

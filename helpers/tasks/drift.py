@@ -22,6 +22,9 @@ class Drift(NamedTuple):
     """Mean |change of score| and mean 1 − IoU over the places of a head where the float model's best score is ≥ 0.1.
 
     `total` is their sum: both are shares of one, and both are what a user sees.
+
+    >>> Drift(0.03, 0.02).total
+    0.05
     """
 
     score: float

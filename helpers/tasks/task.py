@@ -135,7 +135,11 @@ def recognise(model: ModelLike) -> Task:
 
 
 def named(name: str) -> Task:
-    """The task of that name; ValueError that lists them."""
+    """The task of that name; ValueError that lists them.
+
+    >>> named("tensors").last_resort
+    True
+    """
     tasks = {task.name: task for task in registry()}
     if name not in tasks:
         raise ValueError(f"task '{name}' is unknown; choose one of {', '.join(tasks)}.")
