@@ -5,18 +5,3 @@ from helpers.assets.export import UntrustedPickle
 from helpers.assets.find import course, find, images, model
 from helpers.assets.image import open_image
 from helpers.assets.places import CACHE, DATA, VARIABLE
-
-__all__ = [
-    "CACHE",
-    "COCO128_URL",
-    "DATA",
-    "VARIABLE",
-    "UntrustedPickle",
-    "course",
-    "download",
-    "fetch",
-    "find",
-    "images",
-    "model",
-    "open_image",
-]
