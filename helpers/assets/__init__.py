@@ -1,6 +1,6 @@
 """Models and images, wherever they are."""
 
-from helpers.assets.download import COCO128_URL, download, fetch
+from helpers.assets.download import COCO128_URL, fetch
 from helpers.assets.export import UntrustedPickle
 from helpers.assets.find import course, find, images, model
 from helpers.assets.image import open_image

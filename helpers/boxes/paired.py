@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from helpers.boxes.average_precision import Interval, average_precision_samples, interval, resampled
 from helpers.boxes.overlap import Detections, Truth, above, box_area, box_iou, match
+from helpers.boxes.precision import Interval, average_precision_samples, interval, resampled
 
 SIZES = {"": (0, np.inf), "/small": (0, 32**2), "/medium": (32**2, 96**2), "/large": (96**2, np.inf)}  # px², COCO's
 _MOVED = ("iou_drift", "centre_shift", "size_shift", "jitter", "score")
