@@ -8,7 +8,7 @@ import mmap
 import os
 import queue
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -63,16 +63,18 @@ class Activations:
         """Open a session for `runs` feeds at once; `made` are its float outputs, {name: (shape, dtype)}."""
         # Not optimised: with every tensor an output that gains nothing and holds each one twice (YOLOv8n: 1.4 GB).
         self.session = targets.load(graph, threads=max(1, (os.cpu_count() or 1) // self.runs))
-        types = {o.name: (o.shape, targets.ARRAY_TYPES.get(o.type)) for o in self.session.get_outputs()}
+        types: dict[str, tuple[list, Any]] = {
+            o.name: (o.shape, targets.ARRAY_TYPES.get(o.type)) for o in self.session.get_outputs()
+        }
         self.made = {name: kind for name, kind in types.items() if kind[1] in (np.float32, np.float16)}
-        size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._static().values())
-        if self.runs > 1 and self.runs * size > HELD:
+        if self.runs > 1 and self.runs * sum(self._sizes().values()) > HELD:
             self.runs, self.session = 1, None
             self._open(graph)  # once more, so that the one feed has all cores
 
-    def _static(self) -> dict:
-        """Those of `made` whose shape does not depend on the data."""
-        return {name: kind for name, kind in self.made.items() if all(isinstance(d, int) for d in kind[0])}
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of each of `made` whose shape does not depend on the data."""
+        static = {name: kind for name, kind in self.made.items() if all(isinstance(d, int) for d in kind[0])}
+        return {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in static.items()}
 
     def _keep(self, tensors: Collection[str], produced: list[str]) -> None:
         """Keep these names alone; raises ValueError for one that is no float activation."""
@@ -87,13 +89,13 @@ class Activations:
     def _bind(self) -> tuple[ort.IOBinding, dict[str, np.ndarray]]:
         """An io_binding and the arrays behind it; what has no static shape gets fresh memory at each run."""
         binding, kept, start = self.session.io_binding(), {}, 0
-        static = self._static()
-        sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in static.items()}
+        sizes = self._sizes()
         room = sum(size + _LINE for size in sizes.values()) + 1
         memory = np.frombuffer(mmap.mmap(-1, room), np.uint8)  # malloc would not give it back to the system
-        for name, (shape, dtype) in static.items():
-            kept[name] = memory[start : start + sizes[name]].view(dtype).reshape(shape)
-            start += math.ceil(sizes[name] / _LINE) * _LINE
+        for name, size in sizes.items():
+            shape, dtype = self.made[name]
+            kept[name] = memory[start : start + size].view(dtype).reshape(shape)
+            start += math.ceil(size / _LINE) * _LINE
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(kept[name]))
         return binding, kept
 

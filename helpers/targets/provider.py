@@ -44,10 +44,10 @@ def _one_of(names: str) -> Values:
 
 
 def _integer(low: int, high: int) -> Values:
-    return Values(
-        f"an integer from {low} to {high}",
-        lambda value: bool(re.fullmatch("[0-9]+", value)) and low <= int(value) <= high,
-    )
+    def holds(value: str) -> bool:
+        return bool(re.fullmatch("[0-9]+", value)) and low <= int(value) <= high
+
+    return Values(f"an integer from {low} to {high}", holds)
 
 
 _FOLDER = Values("a path in a folder that exists", lambda value: bool(value) and Path(value).parent.is_dir())
