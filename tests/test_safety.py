@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from helpers import assets, plot
-from helpers.targets.qnn import quiet_stdout
+from helpers.targets.provider import quiet_stdout
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLE = "ORT_DISABLE_TELEMETRY"

@@ -39,7 +39,7 @@ def test_what_calibrates_does_not_judge(toy, tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, call)
 
     spy(calibrate, "observe", "observe")
-    spy(detection, "reference_outputs", "look")
+    spy(detection.TASK, "reference_outputs", "look")
     spy(recipe, "round_adaptively", "round")
     made = repair.quantize_best(toy, given, tmp_path / "best.onnx", rounding=4)
     assert made["calibrated_on"] == seen["observe"] and made["judged_on"] == seen["look"][:8]
