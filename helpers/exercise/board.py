@@ -82,7 +82,7 @@ class SecretMultiplier:
     def ask(self, sums: Collection[int]) -> list[int]:
         """Codes of int32 sums, as the HTP's matrix unit makes them."""
         acc = np.array(list(sums), np.int32)
-        return htp_rounding.htp_requantize(acc, np.int32(self._m), np.int32(self._e), 0).tolist()
+        return htp_rounding.htp_requantize(acc, np.array(self._m, np.int32), np.array(self._e, np.int32), 0).tolist()
 
     def is_it(self, m: int | None, e: int | None) -> Verdict:
         """Whether M = m·2^(e − 12), m in 2048 … 4095."""
