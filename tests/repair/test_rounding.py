@@ -8,14 +8,14 @@ from small_models import FEEDS, convs, random, run
 
 from helpers import assets, calibrate, qdq, repair, session, vision
 from helpers.graph import Model, constants, read_model
-from helpers.repair import rounding
+from helpers.repair import moments, rounding, rows
 
 
 def test_rounding_with_inputs_in_view_beats_rounding_to_nearest():
     rng = random()
     x = rng.normal(size=(500, 1)) + 0.3 * rng.normal(size=(500, 32))  # inputs that resemble each other
     w, scale = rng.normal(size=(4, 32)), np.full(4, 0.5)
-    codes = rounding.round_rows(w, scale, x.T @ x / len(x))
+    codes = rows.round_rows(w, scale, x.T @ x / len(x))
     nearest = np.rint(w / scale[:, None])
     lost = [np.mean((x @ (w - q * scale[:, None]).T) ** 2) for q in (codes, nearest)]
     assert lost[0] < lost[1] / 4
@@ -27,7 +27,7 @@ def test_patches_times_weights_are_the_convolution(tmp_path):
     model = read_model(path)
     w = constants(model)["w1"]
     node = model.graph.node[0]
-    every = rounding._patches(node, FEEDS[0]["x"], w.shape, 64, np.random.default_rng(0))
+    every = moments._patches(node, FEEDS[0]["x"], w.shape, 64, np.random.default_rng(0))
     model.graph.output.extend([onnx.ValueInfoProto(name="a")])
     onnx.save(model, tmp_path / "a.onnx")
     a = session.load(tmp_path / "a.onnx").run(["a"], FEEDS[0])[0]
@@ -62,13 +62,13 @@ def test_second_moments_come_in_parts_that_fit(tmp_path, monkeypatch):
     assert rounding._batches(model) == [["w1", "w2"]]
     monkeypatch.setattr(rounding, "_HELD", 4 * 27**2)
     assert rounding._batches(model) == [["w1"], ["w2"]]
-    assert list(rounding.input_moments(path, FEEDS, only=["w2"])) == ["w2"]
-    assert list(rounding.input_moments(path, FEEDS, only=["w1"])) == ["w1"], "which reads the graph's input alone"
+    assert list(moments.input_moments(path, FEEDS, only=["w2"])) == ["w2"]
+    assert list(moments.input_moments(path, FEEDS, only=["w1"])) == ["w1"], "which reads the graph's input alone"
 
 
 def test_the_inverse_root_is_one_across_blocks():
     x = random().normal(size=(90, 37))
     h = x.T @ x / 90
-    low = rounding._inverse_root(h.copy(), block=8)
+    low = rows._inverse_root(h.copy(), block=8)
     np.testing.assert_array_equal(np.triu(low, 1), 0)
     np.testing.assert_allclose(low @ h @ low.T, np.eye(37), atol=1e-9)
