@@ -6,11 +6,12 @@ from helpers.repair.ranges import functional_ranges, silu_blocks, silu_range
 from helpers.repair.recipe import quantize_best
 from helpers.repair.report import write_report
 from helpers.repair.rounding import correct_bias, fit_weight_scales, round_adaptively
-from helpers.repair.rows import round_rows
+from helpers.repair.rows import CODES, round_rows
 from helpers.repair.search import search_a16
 
 best = quantize_best  # its name until 2026
 __all__ = [
+    "CODES",
     "best",
     "correct_bias",
     "equalize",

@@ -46,7 +46,7 @@ def round_rows(
     block: int = 128,
     dtype: str = "int8",
 ) -> np.ndarray:
-    """Codes (int8 or int4) of C×K weights that keep Σ(x·w − x·ŵ)² small, `second` = X^T X/n being K×K and `scale` C long.
+    """Codes of C×K weights that keep Σ(x·w − x·ŵ)² small, where `second` = X^T X/n is K×K; `scale` is C long.
 
     Columns are rounded in turn, the loudest input first; with U^T·U = (second + λ)⁻¹, U upper triangular, the error
     e of column i moves the later ones by −e·U_ij/U_ii. λ is `damp` times the mean diagonal.

@@ -20,7 +20,7 @@ class Integer(Target):
 
     def describe(self) -> str:
         """What it computes, and what it takes."""
-        return "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"
+        return "Hexagon HTP's arithmetic in NumPy: A8W8 and A8W4 graphs, the same codes, on any machine"
 
     def open(self, model: Model | Path, **options: Any) -> Session:
         """The simulator behind the methods of a session; raises ValueError for options, and as `Simulator` does."""
