@@ -72,3 +72,44 @@ def test_the_inverse_root_is_one_across_blocks():
     low = rows._inverse_root(h.copy(), block=8)
     np.testing.assert_array_equal(np.triu(low, 1), 0)
     np.testing.assert_allclose(low @ h @ low.T, np.eye(37), atol=1e-9)
+
+
+def test_scales_by_least_output_error_lose_less_than_the_largest_weight():
+    rng = random()
+    x, w = rng.normal(size=(500, 24)), rng.standard_t(3, size=(5, 24))
+    second, largest = x.T @ x / len(x), np.abs(w).max(1) / 7.5
+    lost = [
+        ((w - rows.nearest_rows(w, s, "int4") * s[:, None]) @ x.T).var(1)
+        for s in (rows.best_scales(w, second, "int4"), largest)
+    ]
+    assert np.all(lost[0] <= lost[1] * 1.0001) and lost[0].sum() < 0.8 * lost[1].sum()
+    assert rows.best_scales(np.zeros((1, 24)), second)[0] == 1, "an empty channel"
+
+
+@pytest.mark.parametrize("step", [repair.correct_bias, repair.fit_weight_scales, repair.round_adaptively])
+def test_four_bits_stay_four_bits_and_lose_less(tmp_path, step):
+    path = convs(tmp_path, "h = Relu(a)")
+    ranges = calibrate.ranges(calibrate.observe(path, FEEDS), "minmax")
+    plain = qdq.quantize_model(path, tmp_path / "plain.onnx", ranges, weight="int4")
+    out = step(path, plain, FEEDS, tmp_path / "better.onnx")
+    lost = [np.mean([(run(p, f) - run(path, f)) ** 2 for f in FEEDS]) for p in (out, plain)]
+    assert lost[0] < lost[1]
+    params, codes = qdq.list_qparams(out), constants(out)["w1_quantized"].astype(int)
+    assert params["w1"].dtype == params["w2"].dtype == "int4" and codes.min() >= -8 and codes.max() <= 7
+    np.testing.assert_allclose(params["b1"].scale, params["x"].scale * params["w1"].scale, rtol=1e-5)
+
+
+def test_weights_that_no_repair_knows_are_refused_by_name(tmp_path):
+    path = convs(tmp_path, "h = Relu(a)")
+    ranges = calibrate.ranges(calibrate.observe(path, FEEDS), "minmax")
+    wide = qdq.quantize_model(path, tmp_path / "wide.onnx", ranges, weight="int16")
+    one = qdq.quantize_model(path, tmp_path / "one.onnx", ranges, per_channel=False)
+    for step, model, message in (
+        (repair.round_adaptively, wide, "weights 'w1' are int16; quantize them to int8 or int4"),
+        (repair.fit_weight_scales, one, "one scale for all; quantize them per channel"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            step(path, model, FEEDS, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+    with pytest.raises(ValueError, match="'int2' have no recipe; choose one of int8, int4"):
+        repair.quantize_best(path, FEEDS, tmp_path / "out.onnx", weight="int2")
