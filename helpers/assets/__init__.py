@@ -2,7 +2,7 @@
 
 from helpers.assets.download import COCO128_URL, download, fetch
 from helpers.assets.export import UntrustedPickle
-from helpers.assets.find import course, find, images, model
+from helpers.assets.find import course, crowded_scene, find, images, model
 from helpers.assets.image import open_image
 from helpers.assets.places import CACHE, DATA, VARIABLE
 
@@ -13,6 +13,7 @@ __all__ = [
     "VARIABLE",
     "UntrustedPickle",
     "course",
+    "crowded_scene",
     "download",
     "fetch",
     "find",

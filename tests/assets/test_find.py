@@ -1,6 +1,7 @@
 """Where models and pictures are looked for."""
 
 import hashlib
+import json
 import sys
 
 import pytest
@@ -93,3 +94,15 @@ def test_what_is_passed_over_is_counted_and_said_once(tmp_path):
 def test_data_s_own_folders_pass_nothing_over(recwarn):
     assert len(assets.images("calibration")) == 64 and len(assets.images("validation")) == 128
     assert not recwarn.list
+
+
+def test_the_crowded_scene_is_the_one_that_was_measured(monkeypatch, tmp_path):
+    monkeypatch.setenv(assets.VARIABLE, "")
+    measured = json.loads((assets.DATA / "scenes_w4.json").read_text(encoding="utf-8"))
+    assert assets.crowded_scene().name == measured["scene"]
+    assert assets.crowded_scene() in assets.course()[2]
+    boxes = [step["boxes"] for step in measured["steps"]]
+    assert boxes[1] > boxes[2] > boxes[3] > boxes[4] == boxes[0], "each repair takes some of the added boxes back"
+    monkeypatch.setattr(FIND, "course", lambda: (None, [], [tmp_path / "other.jpg"]))
+    with pytest.raises(FileNotFoundError, match=r"none of 2000001\.jpg, .* is here; fetch the pictures anew"):
+        assets.crowded_scene()
