@@ -73,7 +73,7 @@ def test_rounding_holds_one_batch_of_moments_and_no_second_copy_of_the_model(cut
 def test_moments_of_a_part_are_those_of_the_whole_graph(cut):
     feeds = vision.Feeds(assets.images("calibration")[:1], cut)
     name = next(n.input[1] for n in Model.of(cut).nodes[40:] if n.op_type == "Conv")
-    alone = rounding.input_moments(cut, feeds, only=[name])
+    alone = repair.input_moments(cut, feeds, only=[name])
     assert list(alone) == [name]
     weights = Model.of(cut).constants[name]
     assert alone[name][1].shape == (weights[0].size,) * 2

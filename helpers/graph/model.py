@@ -108,8 +108,15 @@ class Model:
 
     @cached_property
     def inferred(self) -> onnx.ModelProto:
-        """The proto with the shapes and types that ONNX infers for its inner tensors."""
-        return onnx.shape_inference.infer_shapes(self.proto)
+        """The proto with the shapes and types that ONNX infers for its inner tensors.
+
+        Beside 4 or 16 bits ONNX Runtime writes Q and DQ nodes of its own (com.microsoft), with the shapes of ONNX's.
+        """
+        inferred = self.copy().proto
+        for node in inferred.graph.node:
+            if node.op_type in QDQ:
+                node.domain = ""
+        return onnx.shape_inference.infer_shapes(inferred)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

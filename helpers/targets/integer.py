@@ -19,7 +19,7 @@ class Integer(Target):
     npu_codes = True
 
     def describe(self) -> str:
-        return "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"
+        return "Hexagon HTP's arithmetic in NumPy: A8W8 and W4A8 graphs, the same codes, on any machine"
 
     def open(self, model: Model | Path, **options: Any) -> Session:
         """Raises ValueError for options, and as `Simulator` does."""
