@@ -14,6 +14,7 @@ from helpers.assets.export import UntrustedPickle, export, exported
 
 StrPath = str | os.PathLike[str]
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+BESIDE = {".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md", ".cache"}  # labels and notes: not worth a word
 
 
 def find(name: StrPath) -> Path:

@@ -1,6 +1,6 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py [STAGE …]` (some minutes); plot.stages draws what it wrote, and a test holds some of it.
+`python tests/benchmarks/stages.py [STAGE …]` (some minutes); plot.stages draws what it wrote.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import assets, calibrate, graph, qdq, vision
+from helpers import assets, calibrate, graph, qdq, repair, vision
 from helpers.affine import QParams, fake_quantize
 
 SCENE = "2000026"  # of 64 scenes the one where rounding weights to 4 bits adds most boxes: 14 become 21
