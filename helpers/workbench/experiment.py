@@ -70,12 +70,7 @@ class Experiment:
 
     @property
     def tensors(self) -> list[str]:
-        """Activations by the SQNR of their own codes, the lowest first. Of those that share a scale one stands for all.
-
-        Isolated, since a cumulative SQNR blames a tensor for noise that was made before it, which its own range
-        cannot cure. It is what `qdq.layer_sqnr(…, isolated=True, only="activations")` measures on the calibration
-        inputs, estimated from their histograms: in milliseconds, after each change.
-        """
+        """Activations by `sqnr`, the lowest first. Of those that share a scale one stands for all."""
         return sorted(self.patched.shared_scale, key=self.sqnr)
 
     @property
@@ -85,7 +80,11 @@ class Experiment:
         return max(range(len(counts)), key=lambda k: counts[k] if counts[k] < 12 else -counts[k])
 
     def sqnr(self, tensor: str) -> float:
-        """SQNR in dB of one activation's codes as they are set now, isolated; inf where they lose nothing."""
+        """SQNR in dB of one activation's codes as they are set now, isolated; inf where they lose nothing.
+
+        Isolated, since a cumulative SQNR blames a tensor for noise made before it, which its own range cannot cure:
+        what `qdq.layer_sqnr(…, isolated=True)` measures, estimated from the histogram in milliseconds.
+        """
         representative = self.representative(tensor)
         rmin, rmax = self.patched.ranges[representative]
         return self._costs[representative].sqnr_db(choose_qparams(rmin, rmax, self.dtype(tensor)))
@@ -139,10 +138,7 @@ class Experiment:
         return {"ranges": changed, "a16": sorted(self.patched.a16), "per_channel": self.patched.per_channel}
 
     def apply(self, settings: dict[str, Any], what: str = "settings applied") -> None:
-        """Take over settings as `settings` gives them; what they do not name goes back to the start.
-
-        Raises ValueError as `set` does; the experiment is then as it was.
-        """
+        """Take over settings as `settings` gives them, the rest as at the start; raises ValueError as `set` does."""
         self._take(settings)
         self._changed(what)
 
@@ -227,28 +223,25 @@ class Experiment:
             return True
 
         chosen = targets.quickest(takes_it)
-        if chosen is not None:
-            return chosen.name
-        if refused:
-            raise refused[-1]
-        text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
-        raise RuntimeError(text)
+        if chosen is None:
+            text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
+            raise refused[-1] if refused else RuntimeError(text)
+        return chosen.name
 
-    def judge(self, target: str = "cpu", each: Callable[[int, int], None] = lambda done, total: None) -> Metrics:
+    def judge(self, target: str = "cpu", each: Callable[[int], None] = lambda done: None) -> Metrics:
         """The task's agreement of all inputs with FP32, as far as it is shown: {key: (value, low, high)}.
 
-        `each(done, total)` is called between inputs and may raise to end it. Raises ValueError where FP32 finds
-        nothing on any input.
+        `each(done)` is called after each input and may raise to end it. Raises ValueError where FP32 finds nothing on
+        any input.
         """
-        found, total = [], len(self.inputs)
-        for k in range(total):
-            each(k, total)
+        found = []
+        for k in range(len(self.inputs)):
             found.append(self.results(k, target))
-        each(total, total)
+            each(k + 1)
         measured = self.task.agreement(self.reference, found)
         return {key: tuple(measured[key]) for key in self.task.shown}
 
-    def metrics(self, target: str = "cpu", each: Callable[[int, int], None] = lambda done, total: None) -> Metrics:
+    def metrics(self, target: str = "cpu", each: Callable[[int], None] = lambda done: None) -> Metrics:
         """As `judge`, noted in the history: with the last change, or as a step of its own for another target."""
         measured = self.judge(target, each)
         if self.history[-1]["metrics"] and self.history[-1]["target"] != target:

@@ -234,7 +234,7 @@ class Workbench(Layout):
             image.value = report.img(figure, f"{task.words.results} with settings {name}")
             text.value = report.table({name: experiment.judge("cpu", self._progress)}, task)
 
-    def _progress(self, done: int, total: int) -> None:
+    def _progress(self, done: int) -> None:
         self.bar.value = done
         self._latest.check()
 
