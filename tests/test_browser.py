@@ -148,9 +148,11 @@ def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "widget"), [("01_affine", ".noUi-handle"), ("02_error", ".tune-range[data-frame]")])
-def test_a_chapter_runs_to_its_end_without_an_error(opened, name, widget):
+def test_a_chapter_opens_without_a_question_and_runs_without_an_error(opened, name, widget):
     book = opened(f"{name}.ipynb")
+    assert not book.page.evaluate("window.jupyterapp.shell.currentWidget.context.model.dirty"), "asks to be saved"
     book.run_all()
+    assert book.page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
     book.page.wait_for_selector(widget)
     book.page.locator(widget).first.scroll_into_view_if_needed()
     assert nameless(book) == []
