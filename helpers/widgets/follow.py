@@ -26,8 +26,9 @@ class PixelMap(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_suffix(".js")
-    image, shape = t.Bytes().tag(sync=True), t.List().tag(sync=True)
-    value = t.List().tag(sync=True)
+    image = t.Bytes().tag(sync=True)
+    shape: t.List[int] = t.List().tag(sync=True)
+    value: t.List[int] = t.List().tag(sync=True)
 
     def __init__(self, values: np.ndarray):
         rows, columns = values.shape

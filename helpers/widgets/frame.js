@@ -1,4 +1,9 @@
 // What a box of widgets needs of the page: keys that are its own, names for its sliders, the chosen line in sight.
+function keepKeys(box) { // an arrow moves in a list, not to the next cell; JupyterLab asks the element itself, not its box
+  for (const control of box.querySelectorAll("select, input, button, textarea, [tabindex]"))
+    control.setAttribute("data-lm-suppress-shortcuts", "true");
+}
+
 function nameSliders(box) { // ipywidgets leaves the handles without a name
   for (const slider of box.querySelectorAll(".noUi-target")) {
     const label = slider.closest(".widget-inline-hbox")?.querySelector(".widget-label")?.textContent;
@@ -19,18 +24,17 @@ function showChosen(box) { // a list that is filled anew would show its first li
 }
 
 function render({ el }) {
-  let waiting = 0;
-  const seen = new MutationObserver((changes) => {
-    const box = changes[0].target.closest(".jupyter-widgets-view, .jp-OutputArea-output") ?? el.parentElement;
-    if (!box) return;
+  let waiting = 0, box = null;
+  const look = (changes) => {
+    keepKeys(box);
     nameSliders(box);
     if (changes.some((change) => change.target.tagName === "SELECT")) showChosen(box);
-  });
+  };
+  const seen = new MutationObserver(look);
   const attached = () => {
-    const box = el.closest(".jp-OutputArea-output") ?? el.closest(".widget-vbox");
+    box = el.closest(".jp-OutputArea-output") ?? el.closest(".widget-vbox");
     if (!box) { waiting = requestAnimationFrame(attached); return; }
-    box.setAttribute("data-lm-suppress-shortcuts", "true"); // an arrow moves in a list, not to the next cell
-    nameSliders(box);
+    look([]);
     seen.observe(box, { childList: true, subtree: true });
   };
   attached();

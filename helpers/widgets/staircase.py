@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import ipywidgets as w
 import numpy as np
-from matplotlib.figure import Figure
 
 from helpers import plot
 from helpers.affine import QParams, choose_qparams, qrange
@@ -14,7 +13,6 @@ from helpers.plot import BLUE, ORANGE, RED, SKY
 from helpers.widgets.figure import InteractiveFigure
 
 REACH = 8.0  # the reals that are shown, −8 … 8
-TICKS = range(-8, 9, 2)
 WIDE, LEFT, UPPER, LOWER = 760, 56, 24, 306  # px: the panels' width, left edge and upper edges
 
 
@@ -28,16 +26,21 @@ def staircase(low: float = -1.0, high: float = 3.0, dtype: str = "uint4") -> Int
     kind = w.Dropdown(options=["uint8", "int8", "uint4", "int4"], value=dtype, description="dtype")
     hint = "Make the range wider than the data, then narrower: what becomes of the error?"
 
-    def still(ends: tuple[float, float], dtype: str) -> Figure:
-        return plot.staircase(choose_qparams(*ends, dtype), -REACH, REACH)
+    def qparams(ends: tuple[float, float], dtype: str) -> QParams:
+        return choose_qparams(ends[0], ends[1], dtype)
 
-    return InteractiveFigure(hint, lambda ends, dtype: _svg(choose_qparams(*ends, dtype)), [ends, kind], still)
+    return InteractiveFigure(
+        hint,
+        lambda *values: _svg(qparams(*values)),
+        [ends, kind],
+        lambda *values: plot.staircase(qparams(*values), -REACH, REACH),
+    )
 
 
 def _svg(qp: QParams) -> str:
     """Two panels over −REACH … REACH: what a number becomes, and by how much that is wrong."""
     qmin, qmax = qrange(qp.dtype)
-    half = qp.scale / 2
+    half = float(qp.scale) / 2
     values = qp.scale * (np.arange(qmin, qmax + 1) - float(qp.zero_point))
     starts, ends = values - half, values + half  # of each step
     first, last = starts[0], ends[-1]
@@ -53,9 +56,9 @@ def _svg(qp: QParams) -> str:
         (LEFT + 8, LOWER + 18, "error, and half a step, ±S/2"),
     )
     text = "".join(f'<text x="{left}" y="{top}">{words}</text>' for left, top, words in said)
-    text += "".join(
-        f'<text x="{LEFT + WIDE / 2 + 47.5 * v}" y="{LOWER + 128}" text-anchor="middle">{v}</text>' for v in TICKS
-    )
+    for v in range(-8, 9, 2):
+        at = LEFT + WIDE / 2 * (1 + v / REACH)
+        text += f'<text x="{at}" y="{LOWER + 128}" text-anchor="middle">{v}</text>'
     zero = f'<circle cx="{LEFT + WIDE / 2}" cy="{UPPER + 130}" r="4" fill="{RED}"/>'
     panels = _panel(UPPER, 260, REACH, stairs) + _panel(LOWER, 110, 3 * half, error + _line(x, y - x, BLUE, 1.2))
     size = f'viewBox="0 0 {LEFT + WIDE + 10} {LOWER + 134}" width="{LEFT + WIDE + 10}"'

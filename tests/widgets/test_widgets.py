@@ -28,7 +28,7 @@ def drag(tune, low, high, seq, done=False, start=False):
 
 def test_tune_range_takes_its_range_from_the_chosen_method(tuned):
     _, h, tune = tuned
-    methods, _, fields = tune.children
+    methods, _, fields, _ = tune.children
     low, high = fields.children[1:3]
     for name in ("moving_average", "percentile", "mse", "entropy", "minmax"):
         methods.value = name
@@ -55,6 +55,8 @@ def test_tune_range_says_what_the_tensor_itself_says(tuned, dtype):
     truth = [qp.scale, qp.zero_point, 100 * clipped.mean(), *split_error(x, qp), sqnr_db(x, codes)]
     names = ("scale", "zero_point", "clipped", "clipping", "rounding", "sqnr_db")
     assert [tune.numbers[k] for k in names] == pytest.approx(truth, rel=0.02)
+    fields = [field.value for field in tune.fields.children[1:3]]
+    assert fields == [-2.0, 1.5] and tune.children[0].value is None, "fields and button follow the hand"
     assert {k: tune.canvas.step[k] for k in names} == {k: tune.numbers[k] for k in names}
 
 
@@ -64,8 +66,12 @@ def test_tune_range_shows_the_tensor_before_after_and_the_difference(tuned):
     shape = tune.canvas.step["shape"]
     before, after, gap = np.frombuffer(tune.canvas.step["maps"], np.uint8).reshape(3, *shape).astype(int)
     assert max(shape) <= 96 and (after >= before)[before < 100].all() and gap.max() == 255
-    channel = x[np.abs(x).mean((1, 2)).argmax()][::2, ::2]
-    assert tune.canvas.step["most"] == pytest.approx(np.abs(fake_quantize(channel, tune.qparams) - channel).max())
+    channel, unit = x[np.abs(x).mean((1, 2)).argmax()][::2, ::2], tune.canvas.step["unit"]
+    difference = np.clip((fake_quantize(channel, tune.qparams) - channel) / unit, -1, 1)
+    assert unit == choose_qparams(float(x.min()), float(x.max()), "uint8").scale
+    assert gap == pytest.approx(127.5 + 127.5 * difference, abs=0.51)
+    tune.dtype = "uint4"
+    assert tune.canvas.step["unit"] == unit, "one scale, whatever the range and dtype"
 
 
 def test_tune_range_undoes_returns_home_and_keeps_the_ends_in_order(tuned):
