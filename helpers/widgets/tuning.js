@@ -55,7 +55,7 @@ function build(el) { // the elements, empty
 
 function label(legend, tensor) { // which method's ends which colour shows; returns the button that zooms
   legend.replaceChildren();
-  make("span", "", legend, "log counts");
+  make("span", "", legend, "log counts:");
   for (const { colour, label } of Object.keys(tensor.marks).map((name) => tensor.methods[name])) {
     const entry = make("span", "method", legend);
     make("i", "", entry).style.background = colour;
@@ -108,7 +108,7 @@ function drawStairs(c, step, side) {
   const ink = c.fillStyle, S = step.scale, Z = step.zero_point, [qmin, qmax] = step.codes;
   const middle = EDGE + side / 2, unit = side / 9, foot = BELOW - 34, up = (foot - 18) / 9;
   const code = (k) => Math.min(qmax, Math.max(qmin, Z + k)) - Z; // the staircase, k steps from zero
-  c.fillText("where zero sits: real → code", EDGE, 10);
+  c.fillText("where zero sits: real → code", EDGE, 10, side - 4);
   c.strokeStyle = "#0072B2";
   c.lineWidth = 2;
   c.beginPath();
@@ -235,7 +235,7 @@ function render({ model, el }) {
 
   function another() {
     const zoom = label(legend, model.get("tensor"));
-    zoom.textContent = view ? "show all" : "zoom to the bulk";
+    zoom.textContent = view ? "show all" : "zoom in";
     zoom.addEventListener("click", turn);
     bars = model.get("tensor").views.map(({ bars: b }) => new Float32Array(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)));
     soon();

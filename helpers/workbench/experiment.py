@@ -21,12 +21,17 @@ from helpers.calibrate import RangeCost
 from helpers.graph import Model, refuse_overwrite, save_model, sha256
 from helpers.workbench.patched_model import PatchedModel
 
+WEIGHTS = {  # dtype and whether each channel has a scale of its own
+    ("int8", True): "int8 per channel",
+    ("int8", False): "int8 per tensor",
+    ("int4", True): "int4 per channel",
+}
 REMEMBERED = 512  # results, such as up to 300 boxes each
 Metrics = dict[str, tuple[float, ...]]  # {key: (value, low, high)}
 
 
 class Experiment:
-    """A model quantized to A8W8, its ranges open to change, its results held against FP32's.
+    """A model quantized to 8 bits, its ranges and bits open to change, its results held against FP32's.
 
     `model` is an FP32 path, `inputs` the files to judge on, `calibration` those that give the histograms (None: the
     same files, which flatters). `task`, recognised from the graph, prepares it (a detector's head is cut) and says
@@ -126,16 +131,24 @@ class Experiment:
         rmin, rmax = self.patched.ranges[self.representative(tensor)]
         self.set(tensor, rmin, rmax, dtype)
 
-    def set_per_channel(self, on: bool) -> None:
-        """One scale per output channel of every weight, or one per weight tensor. Quantizes anew."""
-        self.patched.change({}, per_channel=on)
-        self._changed("weights: a scale for each channel" if on else "weights: one scale for each tensor")
+    def set_weights(self, dtype: str, per_channel: bool = True) -> None:
+        """Weights in int8 or int4, with a scale per output channel or one per tensor. Quantizes anew.
+
+        Raises ValueError for another dtype, and for int4 with one scale per tensor, which the HTP refuses.
+        """
+        if (dtype, per_channel) not in WEIGHTS:
+            raise ValueError(f"weights in {dtype}: take int8, or int4 with a scale for each channel.")
+        self.patched.change({}, weight=dtype, per_channel=per_channel)
+        self._changed(f"weights: {WEIGHTS[dtype, per_channel]}")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What differs from the start, as JSON holds it: {"ranges": {tensor: [rmin, rmax]}, "a16", "per_channel"}."""
-        changed = {t: list(r) for t, r in self.patched.ranges.items() if r != self.start[t]}
-        return {"ranges": changed, "a16": sorted(self.patched.a16), "per_channel": self.patched.per_channel}
+        """What was set, as JSON holds it: "ranges" that differ from the start {tensor: [rmin, rmax]}, "a16", the
+        tensors in 16 bits, and the weights' "weight" and "per_channel"."""
+        patched = self.patched
+        changed = {t: list(r) for t, r in patched.ranges.items() if r != self.start[t]}
+        weights = {"weight": patched.weight, "per_channel": patched.per_channel}
+        return {"ranges": changed, "a16": sorted(patched.a16), **weights}
 
     def apply(self, settings: dict[str, Any], what: str = "settings applied") -> None:
         """Take over settings as `settings` gives them, the rest as at the start; raises ValueError as `set` does."""
@@ -144,7 +157,8 @@ class Experiment:
 
     def _take(self, settings: dict[str, Any]) -> None:
         ranges = self.start | {self.representative(t): r for t, r in settings["ranges"].items()}
-        self.patched.change(ranges, map(self.representative, settings["a16"]), settings["per_channel"])
+        weights = settings.get("weight", "int8"), settings["per_channel"]  # sessions from before int4 name none
+        self.patched.change(ranges, map(self.representative, settings["a16"]), *weights)
 
     def resume(self, start: dict, settings: dict, kept: dict, history: list[dict], what: str) -> None:
         """Go on where another experiment with this model stopped; all or nothing, raises ValueError as `set` does."""
