@@ -3,6 +3,7 @@
 from helpers.plot.accuracy import ap_bars, intervals, output_error, pareto_front, recipe_steps
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
 from helpers.plot.boxes import box_shift, detections, overlay, scores, threshold_crossings
+from helpers.plot.codes import code_counts, code_map
 from helpers.plot.network import block, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.page import stack_figures
 from helpers.plot.stages import stage, stages
@@ -23,6 +24,8 @@ __all__ = [
     "block",
     "box_shift",
     "channels",
+    "code_counts",
+    "code_map",
     "detections",
     "intervals",
     "lsb_histogram",

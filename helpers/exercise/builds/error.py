@@ -17,8 +17,8 @@ CHAPTER = "02_error"
 
 
 def _sqnr_cases(rng: np.random.Generator) -> Iterable[Case]:
-    for x, y in (([1.0], [0.9]), ([2.0, 0.0], [1.0, 0.0]), ([3.0, -1.0], [2.0, 2.0]), ([0.0, -4.0], [1.0, -4.0])):
-        yield {"x": np.array(x), "y": np.array(y)}
+    for a, b in (([1.0], [0.9]), ([2.0, 0.0], [1.0, 0.0]), ([3.0, -1.0], [2.0, 2.0]), ([0.0, -4.0], [1.0, -4.0])):
+        yield {"x": np.array(a), "y": np.array(b)}
     for _ in range(3):
         x = rng.standard_normal((20, 50))
         yield {"x": x, "y": x + 0.1 * rng.standard_normal(x.shape)}
@@ -92,7 +92,8 @@ def _gaps(x: np.ndarray, scale: float, qmin: int, qmax: int) -> tuple[np.ndarray
 
 def _each_over_its_own(x: np.ndarray, scale: float, qmin: int, qmax: int) -> tuple[float, float]:
     gap, clipped = _gaps(x, scale, qmin, qmax)
-    return tuple(float(np.mean(gap[part] ** 2)) if part.any() else 0.0 for part in (clipped, ~clipped))
+    clipping, rounding = (float(np.mean(gap[part] ** 2)) if part.any() else 0.0 for part in (clipped, ~clipped))
+    return clipping, rounding
 
 
 def _rounding_is_all(x: np.ndarray, scale: float, qmin: int, qmax: int) -> tuple[float, float]:
