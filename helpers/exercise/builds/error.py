@@ -60,7 +60,7 @@ SQNR = Build(
 
 def split_error(x: np.ndarray, scale: float, qmin: int, qmax: int) -> tuple[float, float]:
     """Mean squared (clipping, rounding) of codes qmin … qmax with Z = 0: the course's own answer."""
-    dtype = next(d for d in ("uint8", "int8", "uint4", "int4") if qrange(d) == (qmin, qmax))
+    dtype = next(d for d in ("uint8", "int8", "uint4", "int4", "uint16", "int16") if qrange(d) == (qmin, qmax))
     return course_split_error(x, QParams(scale, 0, dtype))
 
 
