@@ -29,14 +29,15 @@ def code_counts(weight: np.ndarray, scales: Mapping[str, float | np.ndarray], dt
     2
     """
     fig, axes = new_figure(1, len(scales), height=3, sharey=True, squeeze=False)
-    values = np.arange(qrange(dtype)[0], qrange(dtype)[1] + 1)
+    qmin, qmax = qrange(dtype)
+    values = np.arange(qmin, qmax + 1)
     zeros = []
     for ax, (title, scale) in zip(axes[0], scales.items(), strict=True):
         codes = quantize(weight, _qparams(scale, dtype))
         share = 100 * np.array([np.mean(codes == value) for value in values])
         zeros.append(share[values == 0][0])
         ax.bar(values, share, color=[RED if value == 0 else BLUE for value in values])
-        ax.set(xlabel="code", xticks=values[::2])
+        ax.set(xlabel="code", xticks=[qmin, qmin // 2, 0, (qmax + 1) // 2, qmax])
         ax.set_title(title, fontsize=10, **LITERAL)
         ax.grid(alpha=0.25, axis="y")
     axes[0][0].set_ylabel("% of the weights")
