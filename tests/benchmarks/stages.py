@@ -1,7 +1,6 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py [STAGE …]` measures the named ones, or all (three minutes); plot.stages draws what it
-wrote, and a test holds some of it.
+`python tests/benchmarks/stages.py [STAGE …]` (some minutes); plot.stages draws what it wrote.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import assets, calibrate, graph, qdq, vision
+from helpers import assets, calibrate, graph, qdq, repair, vision
 from helpers.affine import QParams, fake_quantize
 
 SCENE = "2000026"  # of 64 scenes the one where rounding weights to 4 bits adds most boxes: 14 become 21
@@ -86,6 +85,19 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         out = work / "whole.onnx"
         return qdq.quantize_model(assets.model(), out, calibrate.ranges(seen, "minmax"), weight="int4"), "cpu"
 
+    few = list(vision.Feeds(assets.images("calibration")[:32], fp32))
+
+    def repaired(*repairs: Callable) -> tuple[Path, str]:
+        path, _ = w4a8(histograms, "mse")
+        for repair_one in repairs:
+            path = repair_one(fp32, path, few, work / f"{repair_one.__name__}.onnx")
+        return path, "cpu"
+
+    def best(weight: str, target: str = "cpu") -> tuple[Path, str]:
+        feeds = vision.Feeds(assets.images("calibration"), fp32)
+        repair.quantize_best(fp32, feeds, work / f"best_{weight}.onnx", weight=weight)
+        return work / f"best_{weight}.onnx", target
+
     return {
         "FP32": lambda: (fp32, "cpu"),
         "cut off": lambda: weights(truncated),
@@ -100,6 +112,13 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "one filter too large, FP32": lambda: weights(np.copy, large=True),
         "one filter too large": lambda: weights(least_error, large=True),
         "too large, on its own scale": lambda: weights(each_channel, large=True),
+        "W4A8 to nearest": lambda: w4a8(histograms, "mse"),
+        "biases corrected": lambda: repaired(repair.correct_bias),
+        "scales fitted": lambda: repaired(repair.fit_weight_scales),
+        "rounded with inputs in view": lambda: repaired(repair.fit_weight_scales, repair.round_adaptively),
+        "recipe best, W4A8": lambda: best("int4"),
+        "A8W8 to nearest": lambda: (qdq.quantize_model(fp32, work / "a8w8.onnx", calibrate.ranges(histograms)), "cpu"),
+        "recipe best, A8W8": lambda: best("int8"),
     }
 
 
@@ -114,19 +133,17 @@ def measure(path: Path, target: str) -> dict:
     return {"ap": round(ap, 3), "boxes": [box for box in boxes if box[4] >= 0.25]}
 
 
-def main() -> None:
-    """Measure the stages that the command line names, or all, and write data/stages.json."""
+def main(names: list[str]) -> None:
+    """Measure the stages of these names, or all, and write data/stages.json."""
     out = assets.DATA / "stages.json"
-    only = sys.argv[1:]
-    found = json.loads(out.read_text(encoding="utf-8"))["stages"] if only else {}
+    found = json.loads(out.read_text(encoding="utf-8"))["stages"] if names else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, make in stages(Path(folder)).items():
-            if only and name not in only:
-                continue
-            found[name] = measure(*make())
-            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes")
+        made = stages(Path(folder))
+        for name in names or made:
+            found[name] = measure(*made[name]())
+            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes", flush=True)
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
