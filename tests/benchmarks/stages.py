@@ -1,19 +1,24 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py` (two minutes); plot.stages draws what it wrote, and a test holds some of it.
+`python tests/benchmarks/stages.py [STAGE …]` (all: four minutes); plot.stages draws what it wrote, and a test holds
+some of it. Stages that are not named keep what was measured of them.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from helpers import assets, calibrate, graph, qdq, vision
 from helpers.affine import QParams, fake_quantize
+from helpers.integer import htp_rounding
 
 SCENE = "2000026"  # of 64 scenes the one where rounding weights to 4 bits adds most boxes: 14 become 21
 PICTURES = assets.images("validation")[:64]
@@ -48,6 +53,21 @@ def stuck(histograms: dict) -> dict:
     return {t: h + far if t.endswith("Mul_output_0") else h for t, h in histograms.items()}
 
 
+@contextmanager
+def sums_in_16_bits() -> Iterator[None]:
+    """Target `integer` with sums that keep their lowest 16 bits alone, as int16 does."""
+    real = htp_rounding.htp_requantize
+
+    def narrow(acc: np.ndarray, m: np.ndarray, e: np.ndarray, zero_point: int) -> np.ndarray:
+        return real(acc.astype(np.int16).astype(np.int32), m, e, zero_point)
+
+    with patch.object(htp_rounding, "htp_requantize", narrow):
+        yield
+
+
+AROUND = {"8 bits, sums in 16": sums_in_16_bits}  # {stage: in what its measurement runs}
+
+
 def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
     """{stage: makes its model and gives (path, target)}."""
     fp32 = qdq.split_head(assets.model(), work / "fp32.onnx")
@@ -61,6 +81,9 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
     def w4a8(found: dict, method: str, target: str = "cpu") -> tuple[Path, str]:
         ranges = calibrate.ranges(found, method)
         return qdq.quantize_model(fp32, work / "w4a8.onnx", ranges, weight="int4"), target
+
+    def w8a8(target: str) -> tuple[Path, str]:
+        return qdq.quantize_model(fp32, work / "w8a8.onnx", calibrate.ranges(histograms, "percentile")), target
 
     def whole() -> tuple[Path, str]:
         seen = calibrate.observe(assets.model(), vision.Feeds(assets.images("calibration")[:8], assets.model()))
@@ -77,6 +100,10 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "stuck at 1000, percentile": lambda: w4a8(stuck(histograms), "percentile"),
         "boxes and scores under one scale": whole,
         "head cut": lambda: w4a8(histograms, "percentile"),
+        "8 bits, sums in 16": lambda: w8a8("integer"),
+        "8 bits, sums in 32": lambda: w8a8("integer"),
+        "8 bits on the CPU": lambda: w8a8("cpu"),
+        "8 bits on the HTP": lambda: w8a8("htp"),
     }
 
 
@@ -91,16 +118,20 @@ def measure(path: Path, target: str) -> dict:
     return {"ap": round(ap, 3), "boxes": [box for box in boxes if box[4] >= 0.25]}
 
 
-def main() -> None:
-    """Measure every stage and write data/stages.json."""
+def main(names: list[str]) -> None:
+    """Measure the named stages, or all, and write data/stages.json."""
+    out = assets.DATA / "stages.json"
+    kept = json.loads(out.read_text(encoding="utf-8"))["stages"]
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, make in stages(Path(folder)).items():
-            found[name] = measure(*make())
-            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes")
-    out = assets.DATA / "stages.json"
+            if not names or name in names:
+                with AROUND.get(name, nullcontext)():
+                    kept[name] = measure(*make())
+                print(f"{name}: AP {kept[name]['ap']}, {len(kept[name]['boxes'])} boxes")
+            found[name] = kept[name]
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
