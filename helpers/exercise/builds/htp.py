@@ -124,4 +124,64 @@ ROOFLINE = Build(
 )
 
 
-BUILDS = [PLACEMENT, ROOFLINE]
+def codes_apart(a: np.ndarray, b: np.ndarray, scale: float) -> tuple[float, int]:
+    """(share of values whose codes are equal, the most steps apart) of two runs' real outputs: the course's own."""
+    steps = np.rint((a.astype(np.float64) - b) / scale)
+    return float(np.mean(steps == 0)), int(np.abs(steps).max())
+
+
+def _apart_cases(rng: np.random.Generator) -> Iterable[Case]:
+    for a, b, scale in (([1.0], [1.0], 0.5), ([1.0, 2.0], [1.5, 2.0], 0.5), ([0.5, 1.0], [1.5, 1.0], 0.5)):
+        yield {"a": np.array(a, np.float32), "b": np.array(b, np.float32), "scale": scale}
+    yield {"a": np.array([0.3], np.float32), "b": np.array([0.30000004], np.float32), "scale": 0.1}
+    codes = rng.integers(0, 256, (2, 1000))
+    codes[1, :600] = codes[0, :600]
+    a, b = (0.0371 * codes).astype(np.float32)
+    yield {"a": a, "b": b, "scale": 0.0371}
+
+
+def _exactly_equal(a: np.ndarray, b: np.ndarray, scale: float) -> tuple[float, int]:
+    return float(np.mean(a == b)), codes_apart(a, b, scale)[1]
+
+
+def _cut(a: np.ndarray, b: np.ndarray, scale: float) -> tuple[float, int]:
+    steps = ((a - b) / scale).astype(int)
+    return float(np.mean(steps == 0)), int(np.abs(steps).max())
+
+
+def _signed_most(a: np.ndarray, b: np.ndarray, scale: float) -> tuple[float, int]:
+    return codes_apart(a, b, scale)[0], int(np.rint((a - b) / scale).max())
+
+
+def _in_percent(a: np.ndarray, b: np.ndarray, scale: float) -> tuple[float, int]:
+    share, most = codes_apart(a, b, scale)
+    return 100 * share, most
+
+
+def _in_reals(a: np.ndarray, b: np.ndarray, scale: float) -> tuple[float, float]:
+    return codes_apart(a, b, scale)[0], float(np.abs(a - b).max())
+
+
+APART = Build(
+    name="htp.codes_apart",
+    chapter=CHAPTER,
+    title="How many codes apart",
+    level=2,
+    minutes=6,
+    reference=codes_apart,
+    cases=_apart_cases,
+    rtol=1e-6,
+    hints=(
+        "a and b are S·(q − Z): their difference divided by S is a whole number of codes, but for a tiny rest.",
+        "steps = np.rint((a − b) / scale); the share where steps is 0, and the largest of |steps|.",
+    ),
+    mistakes=(
+        Mistake("You compared real numbers. The same code may differ in the last bit: compare steps.", _exactly_equal),
+        Mistake("You cut off the fraction: 2.9999998 steps are 3. Round.", _cut),
+        Mistake("The most steps apart may be downwards: take the absolute value.", _signed_most),
+        Mistake("That is a share in percent. Give it as 0 … 1.", _in_percent),
+        Mistake("That is a distance in real numbers. Divide by the scale: how many codes?", _in_reals),
+    ),
+)
+
+BUILDS = [PLACEMENT, APART, ROOFLINE]
