@@ -59,15 +59,18 @@ def _wraps_codes(scale: float, zero_point: int, out_scale: float, out_zero_point
     return (np.rint(x * sigmoid(x) / out_scale) + out_zero_point) % 256
 
 
-def _draw_table(case: Case, yours: np.ndarray, truth: np.ndarray) -> Figure | None:
-    if np.shape(yours) != (256,):
-        return None
+def _draw_table(case: Case, yours: np.ndarray, truth: np.ndarray) -> Figure:
+    """Where a table of 256 is wrong, code by code; what is no such table is told its form by the right one."""
+    fig, ax = new_figure(height=2.6)
+    ax.set(xlabel="code of x", ylabel="code of SiLU(x)", title="The right table: 256 codes")
+    if np.shape(yours) != truth.shape or np.asarray(yours).dtype.kind not in "biuf":
+        ax.plot(truth, color=BLUE)
+        return fig
     off = np.asarray(yours, float) - truth
     first = int(np.flatnonzero(off)[0])
-    fig, ax = new_figure(height=2.6)
     ax.bar(range(256), off, 1.0, color=BLUE)
     ax.axhline(0, color="black", lw=0.8)
-    ax.set(xlabel="code of x", ylabel="yours − right, in codes")
+    ax.set_ylabel("yours − right, in codes")
     ax.set_title(f"First difference at code {first} of x: yours {float(yours[first]):.4g}, right {truth[first]}")
     return fig
 
