@@ -1,7 +1,6 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py [STAGE …]` (all: four minutes); plot.stages draws what it wrote, and a test holds
-some of it. Stages that are not named keep what was measured of them.
+`python tests/benchmarks/stages.py [STAGE …]` (some minutes); plot.stages draws what it wrote.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from helpers import assets, calibrate, graph, qdq, vision
+from helpers import assets, calibrate, graph, qdq, repair, vision
 from helpers.affine import QParams, fake_quantize
 from helpers.integer import htp_rounding
 
@@ -90,6 +89,19 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         out = work / "whole.onnx"
         return qdq.quantize_model(assets.model(), out, calibrate.ranges(seen, "minmax"), weight="int4"), "cpu"
 
+    few = list(vision.Feeds(assets.images("calibration")[:32], fp32))
+
+    def repaired(*repairs: Callable) -> tuple[Path, str]:
+        path, _ = w4a8(histograms, "mse")
+        for repair_one in repairs:
+            path = repair_one(fp32, path, few, work / f"{repair_one.__name__}.onnx")
+        return path, "cpu"
+
+    def best(weight: str, target: str = "cpu") -> tuple[Path, str]:
+        feeds = vision.Feeds(assets.images("calibration"), fp32)
+        repair.quantize_best(fp32, feeds, work / f"best_{weight}.onnx", weight=weight)
+        return work / f"best_{weight}.onnx", target
+
     return {
         "FP32": lambda: (fp32, "cpu"),
         "cut off": lambda: weights(truncated),
@@ -100,6 +112,13 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "stuck at 1000, percentile": lambda: w4a8(stuck(histograms), "percentile"),
         "boxes and scores under one scale": whole,
         "head cut": lambda: w4a8(histograms, "percentile"),
+        "W4A8 to nearest": lambda: w4a8(histograms, "mse"),
+        "biases corrected": lambda: repaired(repair.correct_bias),
+        "scales fitted": lambda: repaired(repair.fit_weight_scales),
+        "rounded with inputs in view": lambda: repaired(repair.fit_weight_scales, repair.round_adaptively),
+        "recipe best, W4A8": lambda: best("int4"),
+        "A8W8 to nearest": lambda: (qdq.quantize_model(fp32, work / "a8w8.onnx", calibrate.ranges(histograms)), "cpu"),
+        "recipe best, A8W8": lambda: best("int8"),
         "8 bits, sums in 16": lambda: w8a8("integer"),
         "8 bits, sums in 32": lambda: w8a8("integer"),
         "8 bits on the CPU": lambda: w8a8("cpu"),
@@ -119,17 +138,15 @@ def measure(path: Path, target: str) -> dict:
 
 
 def main(names: list[str]) -> None:
-    """Measure the named stages, or all, and write data/stages.json."""
+    """Measure the stages of these names, or all, and write data/stages.json."""
     out = assets.DATA / "stages.json"
-    kept = json.loads(out.read_text(encoding="utf-8"))["stages"]
-    found = {}
+    found = json.loads(out.read_text(encoding="utf-8"))["stages"] if names else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, make in stages(Path(folder)).items():
-            if not names or name in names:
-                with AROUND.get(name, nullcontext)():
-                    kept[name] = measure(*make())
-                print(f"{name}: AP {kept[name]['ap']}, {len(kept[name]['boxes'])} boxes")
-            found[name] = kept[name]
+        made = stages(Path(folder))
+        for name in names or made:
+            with AROUND.get(name, nullcontext)():
+                found[name] = measure(*made[name]())
+            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes", flush=True)
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import linecache
 import re
 from pathlib import Path
 
@@ -117,6 +118,20 @@ def test_what_passed_is_kept_and_used(monkeypatch, capsys):
     exercise.reset("affine.dequantize")
     assert exercise.yours("affine.dequantize") is exercise.build_named("affine.dequantize").reference
     assert "until you build it in 01_affine" in capsys.readouterr().out
+
+
+def test_a_notebook_s_variable_of_an_argument_s_name_does_not_matter(monkeypatch):
+    import __main__
+
+    monkeypatch.setattr(__main__, "q", object(), raising=False)
+    monkeypatch.setattr(__main__, "steps", object(), raising=False)
+    space = vars(__main__)
+    path = Path(__file__).parent / "of_a_notebook.py"
+    source = "def mine(q, scale, zero_point):\n    steps = q.astype(float) - zero_point\n    return scale * steps\n"
+    monkeypatch.setitem(linecache.cache, str(path), (len(source), None, source.splitlines(True), str(path)))
+    exec(compile(source, str(path), "exec"), space)
+    verdict = exercise.check("affine.dequantize", space.pop("mine"))
+    assert verdict and "cannot be kept" not in verdict.text
 
 
 def test_what_uses_the_notebook_passes_but_is_not_kept():
