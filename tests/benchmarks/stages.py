@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from helpers import assets, calibrate, graph, qdq, repair, vision
 from helpers.affine import QParams, fake_quantize
+from helpers.integer import htp_rounding
 
 SCENE = "2000026"  # of 64 scenes the one where rounding weights to 4 bits adds most boxes: 14 become 21
 PICTURES = assets.images("validation")[:64]
@@ -65,6 +68,21 @@ def stuck(histograms: dict) -> dict:
     return {t: h + far if t.endswith("Mul_output_0") else h for t, h in histograms.items()}
 
 
+@contextmanager
+def sums_in_16_bits() -> Iterator[None]:
+    """Target `integer` with sums that keep their lowest 16 bits alone, as int16 does."""
+    real = htp_rounding.htp_requantize
+
+    def narrow(acc: np.ndarray, m: np.ndarray, e: np.ndarray, zero_point: int) -> np.ndarray:
+        return real(acc.astype(np.int16).astype(np.int32), m, e, zero_point)
+
+    with patch.object(htp_rounding, "htp_requantize", narrow):
+        yield
+
+
+AROUND = {"8 bits, sums in 16": sums_in_16_bits}  # {stage: in what its measurement runs}
+
+
 def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
     """{stage: makes its model and gives (path, target)}."""
     fp32 = qdq.split_head(assets.model(), work / "fp32.onnx")
@@ -79,6 +97,9 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
     def w4a8(found: dict, method: str, target: str = "cpu") -> tuple[Path, str]:
         ranges = calibrate.ranges(found, method)
         return qdq.quantize_model(fp32, work / "w4a8.onnx", ranges, weight="int4"), target
+
+    def w8a8(target: str) -> tuple[Path, str]:
+        return qdq.quantize_model(fp32, work / "w8a8.onnx", calibrate.ranges(histograms, "percentile")), target
 
     def whole() -> tuple[Path, str]:
         seen = calibrate.observe(assets.model(), vision.Feeds(assets.images("calibration")[:8], assets.model()))
@@ -119,6 +140,10 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "recipe best, W4A8": lambda: best("int4"),
         "A8W8 to nearest": lambda: (qdq.quantize_model(fp32, work / "a8w8.onnx", calibrate.ranges(histograms)), "cpu"),
         "recipe best, A8W8": lambda: best("int8"),
+        "8 bits, sums in 16": lambda: w8a8("integer"),
+        "8 bits, sums in 32": lambda: w8a8("integer"),
+        "8 bits on the CPU": lambda: w8a8("cpu"),
+        "8 bits on the HTP": lambda: w8a8("htp"),
     }
 
 
@@ -140,7 +165,8 @@ def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = stages(Path(folder))
         for name in names or made:
-            found[name] = measure(*made[name]())
+            with AROUND.get(name, nullcontext)():
+                found[name] = measure(*made[name]())
             print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes", flush=True)
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
