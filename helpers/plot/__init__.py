@@ -3,7 +3,7 @@
 from helpers.plot.accuracy import ap_bars, intervals, output_error, pareto_front, recipe_steps
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
 from helpers.plot.boxes import box_shift, detections, overlay, scores, threshold_crossings
-from helpers.plot.network import block, placement, roofline, roundings, sqnr_by_depth
+from helpers.plot.network import block, noise_by_size, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.page import stack_figures
 from helpers.plot.stages import stage, stages
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, save
@@ -29,6 +29,7 @@ __all__ = [
     "method_colour",
     "near_half",
     "new_figure",
+    "noise_by_size",
     "output_error",
     "overlay",
     "pareto_front",

@@ -36,7 +36,9 @@ def weights_to_outputs(model: ModelLike, feeds: Iterable[dict]) -> Callable[[Map
 
     def run(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         if unknown := [name for name in arrays if name not in types]:
-            raise ValueError(f"{opened}: '{unknown[0]}' is none of its weights; `graph.Model.of(path).weights` has them.")
+            raise ValueError(
+                f"{opened}: '{unknown[0]}' is none of its weights; `graph.Model.of(path).weights` has them."
+            )
         fed = {name: np.asarray(array, types[name]) for name, array in arrays.items()}
         outputs = [out for feed in given for out in session.run(None, {**feed, **fed})]
         return np.concatenate([np.ravel(out) for out in outputs])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,24 +15,24 @@ Weights = Mapping[str, np.ndarray]
 Run = Callable[[Weights], np.ndarray]
 
 
-class Product:
+@dataclass(frozen=True)
+class Chain:
     """A small network: what is left of `x` after every layer's matrix, in order, each cut off at 0.
 
-    >>> Product([1.0, -2.0])({"a": np.eye(2), "b": 3 * np.eye(2)})
+    >>> Chain((1.0, -2.0))({"a": np.eye(2), "b": 3 * np.eye(2)})
     array([3., 0.])
     """
 
-    def __init__(self, x: Sequence[float]) -> None:
-        self.x = np.asarray(x, float)
+    x: tuple[float, ...]
 
     def __call__(self, weights: Weights) -> np.ndarray:
-        x = self.x
+        x = np.array(self.x)
         for weight in weights.values():
             x = np.maximum(weight @ x, 0)
         return x
 
     def __repr__(self) -> str:
-        return f"a chain of layers on {self.x.round(2).tolist()}"
+        return f"the network on {np.round(self.x, 2).tolist()}"
 
 
 def one_at_a_time(run: Run, weights: Weights, rounded: Weights) -> dict[str, float]:
@@ -40,7 +41,7 @@ def one_at_a_time(run: Run, weights: Weights, rounded: Weights) -> dict[str, flo
     10·log₁₀(Σ y² / Σ (y − ŷ)²), y = run(weights), ŷ the same with one weight replaced.
 
     >>> one = {"a": np.eye(1), "b": np.eye(1)}
-    >>> found = one_at_a_time(Product([1.0]), one, {"a": 1.1 * np.eye(1), "b": 1.01 * np.eye(1)})
+    >>> found = one_at_a_time(Chain((1.0,)), one, {"a": 1.1 * np.eye(1), "b": 1.01 * np.eye(1)})
     >>> {layer: round(db) for layer, db in found.items()}
     {'a': 20, 'b': 40}
     """
@@ -50,16 +51,21 @@ def one_at_a_time(run: Run, weights: Weights, rounded: Weights) -> dict[str, flo
 
 def _one_cases(rng: np.random.Generator) -> Iterable[Case]:
     one = np.eye(1)
-    yield {"run": Product([1.0]), "weights": {"a": 2 * one}, "rounded": {"a": 2.2 * one}}
+    yield {"run": Chain((1.0,)), "weights": {"a": 2 * one}, "rounded": {"a": 2.2 * one}}
     yield {
-        "run": Product([1.0]),
+        "run": Chain((1.0,)),
         "weights": {"a": 2 * one, "b": 3 * one},
         "rounded": {"a": 2.5 * one, "b": 2.9 * one},
+    }
+    yield {
+        "run": Chain((1.0, 0.0)),
+        "weights": {"a": np.diag([2.0, 1.0])},
+        "rounded": {"a": np.diag([2.1, 2.0])},
     }
     for count in (3, 5):
         weights = {f"layer {k}": rng.uniform(0, 1, (4, 4)) for k in range(count)}
         rounded = {name: np.rint(4 * w) / 4 for name, w in weights.items()}
-        yield {"run": Product(rng.uniform(0, 1, 4)), "weights": weights, "rounded": rounded}
+        yield {"run": Chain(tuple(rng.uniform(0, 1, 4).tolist())), "weights": weights, "rounded": rounded}
 
 
 def _keeps_rounded(run: Run, weights: Weights, rounded: Weights) -> dict[str, float]:
@@ -77,15 +83,6 @@ def _all_but_one(run: Run, weights: Weights, rounded: Weights) -> dict[str, floa
 
 def _of_the_weight(run: Run, weights: Weights, rounded: Weights) -> dict[str, float]:
     return {name: sqnr_db(weights[name], rounded[name]) for name in weights}
-
-
-def _against_all_rounded(run: Run, weights: Weights, rounded: Weights) -> dict[str, float]:
-    noisy = run(rounded)
-    return {name: sqnr_db(noisy, run({**weights, name: rounded[name]})) for name in weights}
-
-
-def _upside_down(run: Run, weights: Weights, rounded: Weights) -> dict[str, float]:
-    return {name: -db for name, db in one_at_a_time(run, weights, rounded).items()}
 
 
 ONE_AT_A_TIME = Build(
@@ -106,10 +103,6 @@ ONE_AT_A_TIME = Build(
         Mistake("Your layers stay rounded: the second run has two of them. Begin anew for each.", _keeps_rounded),
         Mistake("You rounded all layers but one. Round that one only.", _all_but_one),
         Mistake("You compared the weights. Compare what comes out of the network.", _of_the_weight),
-        Mistake(
-            "Your reference is the run with everything rounded. Compare with the clean run.", _against_all_rounded
-        ),
-        Mistake("Your sign is turned: signal over noise, not noise over signal.", _upside_down),
     ),
 )
 
@@ -126,7 +119,7 @@ def noise_sum(levels: Sequence[float]) -> float:
 
 
 def _sum_cases(rng: np.random.Generator) -> Iterable[Case]:
-    for levels in ([20.0], [30.0, 30.0], [10.0, 30.0], [0.0, 0.0, 0.0, 0.0], [40.0, np.inf]):
+    for levels in ([20.0], [30.0, 30.0], [10.0, 30.0], [0.0, 0.0, 0.0, 0.0]):
         yield {"levels": levels}
     for count in (3, 100):
         yield {"levels": rng.uniform(5, 60, count).round(1).tolist()}
@@ -223,16 +216,8 @@ def _least_first(noise: Mapping[str, float], size: Mapping[str, int], budget: fl
     return _greedy(_worth(noise, size)[::-1], size, budget)
 
 
-def _smallest_first(noise: Mapping[str, float], size: Mapping[str, int], budget: float) -> list[str]:
-    return _greedy(sorted(noise, key=lambda name: size[name]), size, budget)
-
-
 def _stops_early(noise: Mapping[str, float], size: Mapping[str, int], budget: float) -> list[str]:
     return _greedy(_worth(noise, size), size, budget, stop=True)
-
-
-def _strictly_less(noise: Mapping[str, float], size: Mapping[str, int], budget: float) -> list[str]:
-    return _greedy(_worth(noise, size), size, budget - 1)
 
 
 def _each_against_whole(noise: Mapping[str, float], size: Mapping[str, int], budget: float) -> list[str]:
@@ -254,9 +239,7 @@ WITHIN_BUDGET = Build(
     mistakes=(
         Mistake("You took the noisiest first, whatever they cost. Divide by the size.", _forgets_size),
         Mistake("You took the least guilty first. Turn the order round.", _least_first),
-        Mistake("You took the smallest first. Noise must count too.", _smallest_first),
         Mistake("You stopped at the first layer that does not fit. Skip it: a smaller one may.", _stops_early),
-        Mistake("A layer that fills the budget exactly still fits: ≤, not <.", _strictly_less),
         Mistake("You never took anything off the budget. Each layer uses some of it up.", _each_against_whole),
     ),
 )
