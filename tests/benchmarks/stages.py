@@ -60,18 +60,31 @@ def rounded_each_channel(weight: np.ndarray, top: int = 7) -> np.ndarray:
     return np.rint(weight / scale) * scale
 
 
-def mixed(fp32: Path, work: Path, guilty: bool) -> tuple[Path, str]:
-    """4 bits, but 8 for the layers that hurt most, 5 % of all weights; or for the 20 that hurt least."""
+def mixed(fp32: Path, work: Path, choose: Callable[[dict, dict], list[str]]) -> tuple[Path, str]:
+    """4 bits, but 8 for the layers that `choose` takes, given {layer: noise at the output} and {layer: weights}."""
     model = graph.Model.of(fp32)
     rounded = {name: rounded_each_channel(w) for name, w in model.weights.items()}
     run = qdq.weights_to_outputs(fp32, vision.Feeds(assets.images("calibration")[:2], fp32))
     alone = attribution.one_at_a_time(run, model.weights, rounded)
     noise = {name: 10 ** (-db / 10) for name, db in alone.items()}
-    size = {name: w.size for name, w in model.weights.items()}
-    worth = attribution.within_budget(noise, size, 0.05 * sum(size.values()))
-    chosen = worth if guilty else sorted(noise, key=lambda name: noise[name])[:20]
+    chosen = choose(noise, {name: w.size for name, w in model.weights.items()})
     finer = {name: rounded_each_channel(model.weights[name], 127) for name in chosen}
     return model.with_weights({**rounded, **finer}).save(work / "mixed.onnx"), "cpu"
+
+
+def guiltiest(share: float) -> Callable[[dict, dict], list[str]]:
+    """The layers with most noise for each weight, within a share of all weights."""
+    return lambda noise, size: attribution.within_budget(noise, size, share * sum(size.values()))
+
+
+def smallest(share: float) -> Callable[[dict, dict], list[str]]:
+    """The smallest layers, within a share of all weights."""
+    return lambda noise, size: guiltiest(share)(dict.fromkeys(noise, 1.0), size)
+
+
+def least_guilty(noise: dict, size: dict) -> list[str]:
+    """The 20 layers that hurt least."""
+    return sorted(noise, key=lambda name: noise[name])[:20]
 
 
 @contextmanager
@@ -126,8 +139,11 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "8 bits on the CPU": lambda: w8a8("cpu"),
         "8 bits on the HTP": lambda: w8a8("htp"),
         "4 bits": lambda: weights(rounded_each_channel),
-        "4 bits, 20 others in 8": lambda: mixed(fp32, work, guilty=False),
-        "4 bits, the guilty in 8": lambda: mixed(fp32, work, guilty=True),
+        "4 bits, 20 others in 8": lambda: mixed(fp32, work, least_guilty),
+        "4 bits, the guilty in 8": lambda: mixed(fp32, work, guiltiest(0.05)),
+        "4 bits, the smallest in 8": lambda: mixed(fp32, work, smallest(0.05)),
+        "4 bits, 2 % guilty in 8": lambda: mixed(fp32, work, guiltiest(0.02)),
+        "4 bits, 2 % smallest in 8": lambda: mixed(fp32, work, smallest(0.02)),
     }
 
 
@@ -153,7 +169,8 @@ def main(names: list[str]) -> None:
                 with AROUND.get(name, nullcontext)():
                     kept[name] = measure(*make())
                 print(f"{name}: AP {kept[name]['ap']}, {len(kept[name]['boxes'])} boxes")
-            found[name] = kept[name]
+            if name in kept:
+                found[name] = kept[name]
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
 
