@@ -142,8 +142,8 @@ def box_shift(boxes: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-def threshold_crossings(score: np.ndarray, jitter: np.ndarray) -> Figure:
-    """Boxes of FP32 that a threshold loses, and wins, through INT8 alone, for each threshold."""
+def threshold_crossings(score: np.ndarray, jitter: np.ndarray, usual: float = 0.25) -> Figure:
+    """Boxes of FP32 that a threshold loses, and wins, through INT8 alone, for each threshold; `usual` is marked."""
     at = np.linspace(0.1, 0.95, 171)[:, None]
     before, after = score > at, score + jitter > at
     fig, ax = new_figure(height=3.6)
@@ -152,9 +152,10 @@ def threshold_crossings(score: np.ndarray, jitter: np.ndarray) -> Figure:
     )
     ax.fill_between(at[:, 0], -(after & ~before).sum(1), color=BLUE, step="mid", label="INT8 shows them, FP32 does not")
     ax.axhline(0, color="black", lw=0.8)
-    most = int((before != after).sum(1).max())
+    ax.axvline(usual, color=GREY, lw=1.5, ls="--")
+    crossed = int(((score > usual) != (score + jitter > usual)).sum())
     ax.set(xlabel="threshold on the score", ylabel="boxes that change sides")
-    ax.set_title(f"INT8 alone moves up to {most} of {len(score)} boxes across one threshold", fontsize=11)
+    ax.set_title(f"INT8 moves {crossed} of {len(score)} boxes across a threshold of {usual:g}", fontsize=11)
     ax.yaxis.set_major_formatter(lambda y, _: f"{abs(y):.0f}")
     ax.legend(frameon=False, fontsize=9)
     ax.grid(alpha=0.25)

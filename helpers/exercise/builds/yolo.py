@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from helpers.boxes import box_iou
 from helpers.exercise.build import Build, Case, Mistake
+from helpers.exercise.show import show_value
 from helpers.plot.style import BLUE, GREY, ORANGE, new_figure
 from helpers.tasks.yolo_decode import dfl_sides
 
@@ -78,14 +80,14 @@ def _counts_pixels(a: Box, b: Box) -> float:
     return iou([a[0], a[1], a[2] + 1, a[3] + 1], [b[0], b[1], b[2] + 1, b[3] + 1])
 
 
-def _draw_boxes(case: Case, yours: float, truth: float) -> Figure:
+def _draw_boxes(case: Case, yours: Any, truth: float) -> Figure:
     """Both boxes, with the reader's IoU and the right one."""
     fig, ax = new_figure(height=2.6)
     for name, colour, style in (("a", BLUE, "-"), ("b", ORANGE, "--")):
         x0, y0, x1, y1 = case[name]
         ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=2, ls=style, label=name))
     ax.autoscale_view()
-    ax.set(aspect="equal", xlabel="x", ylabel="y", title=f"yours: {yours:.4g}, right: {truth:.4g}")
+    ax.set(aspect="equal", xlabel="x", ylabel="y", title=f"yours: {show_value(yours)}, right: {show_value(truth)}")
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.grid(alpha=0.25, color=GREY)
@@ -101,6 +103,7 @@ IOU = Build(
     reference=iou,
     cases=_iou_cases,
     atol=1e-9,
+    draw=_draw_boxes,
     hints=(
         "the overlap goes from the larger left side to the smaller right side; is that always a positive width?",
         "max(0, min of the right sides − max of the left sides), the same for top and bottom; union = a + b − overlap.",
