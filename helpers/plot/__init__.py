@@ -2,7 +2,7 @@
 
 from helpers.plot.accuracy import ap_bars, intervals, output_error, pareto_front, recipe_steps
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
-from helpers.plot.boxes import box_shift, detections, overlay, scores, threshold_crossings
+from helpers.plot.boxes import box_shift, detections, overlay, scores, side_bins, threshold_crossings
 from helpers.plot.network import block, noise_by_size, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.page import stack_figures
 from helpers.plot.stages import stage, stages
@@ -42,6 +42,7 @@ __all__ = [
     "roundings",
     "save",
     "scores",
+    "side_bins",
     "sqnr_by_depth",
     "stack_figures",
     "stage",

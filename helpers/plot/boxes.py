@@ -160,3 +160,28 @@ def threshold_crossings(score: np.ndarray, jitter: np.ndarray, usual: float = 0.
     ax.legend(frameon=False, fontsize=9)
     ax.grid(alpha=0.25)
     return fig
+
+
+def side_bins(logits: Mapping[str, np.ndarray]) -> Figure:
+    """The bins that a side of a box is the mean of, as shares that sum to 1: bars for each model, means as lines.
+
+    `logits` is {model: the logits of one side}, the reference first; the claim compares it with the last.
+    """
+    fig, ax = new_figure(height=3.4)
+    shares, means = [], []
+    for k, ((name, values), colour) in enumerate(zip(logits.items(), (SKY, ORANGE), strict=False)):
+        powers = np.exp(values - values.max())
+        share, at = powers / powers.sum(), np.arange(len(values))
+        shares.append(share)
+        means.append(float(share @ at))
+        ax.bar(at + (k - 0.5) * 0.4, share, 0.4, color=colour, label=name)
+        ax.axvline(
+            means[-1], color=(BLUE, RED)[k], ls="-" if k == 0 else "--", label=f"mean of {name}: {means[-1]:.2f}"
+        )
+    most = 100 * np.max(np.abs(shares[-1] / np.maximum(shares[0], 1e-12) - 1)[shares[0] > 0.05])
+    moved = 100 * abs(means[-1] / means[0] - 1)
+    ax.set(xlabel="bin, in cells from the place to the side", ylabel="share")
+    ax.set_title(f"A large bin changes by up to {most:.2g} %, their mean by {moved:.2g} %", fontsize=11)
+    ax.legend(frameon=False, fontsize=9)
+    ax.grid(alpha=0.25)
+    return fig
