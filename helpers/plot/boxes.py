@@ -162,26 +162,23 @@ def threshold_crossings(score: np.ndarray, jitter: np.ndarray, usual: float = 0.
     return fig
 
 
-def side_bins(logits: Mapping[str, np.ndarray]) -> Figure:
-    """The bins that a side of a box is the mean of, as shares that sum to 1: bars for each model, means as lines.
+def side_bins(reference: np.ndarray, test: np.ndarray) -> Figure:
+    """One side of a box: the error of each of its logits, and the share that each bin has in it.
 
-    `logits` is {model: the logits of one side}, the reference first; the claim compares it with the last.
+    Both hold the logits of one side, FP32's and INT8's; the side is Σ i·softmax(logits)ᵢ bins.
     """
-    fig, ax = new_figure(height=3.4)
-    shares, means = [], []
-    for k, ((name, values), colour) in enumerate(zip(logits.items(), (SKY, ORANGE), strict=False)):
-        powers = np.exp(values - values.max())
-        share, at = powers / powers.sum(), np.arange(len(values))
-        shares.append(share)
-        means.append(float(share @ at))
-        ax.bar(at + (k - 0.5) * 0.4, share, 0.4, color=colour, label=name)
-        ax.axvline(
-            means[-1], color=(BLUE, RED)[k], ls="-" if k == 0 else "--", label=f"mean of {name}: {means[-1]:.2f}"
-        )
-    most = 100 * np.max(np.abs(shares[-1] / np.maximum(shares[0], 1e-12) - 1)[shares[0] > 0.05])
-    moved = 100 * abs(means[-1] / means[0] - 1)
-    ax.set(xlabel="bin, in cells from the place to the side", ylabel="share")
-    ax.set_title(f"A large bin changes by up to {most:.2g} %, their mean by {moved:.2g} %", fontsize=11)
-    ax.legend(frameon=False, fontsize=9)
-    ax.grid(alpha=0.25)
+    fig, (left, right) = new_figure(1, 2, height=3.2)
+    at = np.arange(len(reference))
+    shares = [np.exp(each - each.max()) / np.exp(each - each.max()).sum() for each in (reference, test)]
+    left.bar(at, test - reference, color=ORANGE)
+    left.axhline(0, color="black", lw=0.8)
+    for offset, share, name, colour in zip((-0.2, 0.2), shares, ("FP32", "INT8"), (SKY, ORANGE), strict=True):
+        right.bar(at + offset, share, 0.4, color=colour, label=name)
+    left.set(xlabel="bin", ylabel="logit of INT8 − logit of FP32")
+    right.set(xlabel="bin", ylabel="share of the bin in the side", ylim=(0, 1))
+    right.legend(frameon=False)
+    most, moved = np.abs(test - reference).max(), abs(float((shares[1] - shares[0]) @ at))
+    fig.suptitle(f"A logit is off by up to {most:.2g}, the side by {moved:.2g} bins", fontsize=11)
+    for ax in (left, right):
+        ax.grid(alpha=0.25)
     return fig
