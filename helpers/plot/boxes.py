@@ -180,5 +180,6 @@ def side_bins(reference: np.ndarray, test: np.ndarray) -> Figure:
     most, moved = np.abs(test - reference).max(), abs(float((shares[1] - shares[0]) @ at))
     fig.suptitle(f"A logit is off by up to {most:.2g}, the side by {moved:.2g} bins", fontsize=11)
     for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.25)
     return fig
