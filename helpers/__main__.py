@@ -108,10 +108,11 @@ def quantize(args: argparse.Namespace) -> None:
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
         record = {"model": model.name, "task": task.name, "method": args.method, "activation": args.activation}
+        record["weight"] = args.weight
         if args.recipe:
-            record |= by_recipe(model, task, inputs, Path(work))
+            record |= by_recipe(model, task, inputs, Path(work), args.weight)
         else:
-            made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation)
+            made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation, args.weight)
             record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
         graph.save_json(record, Path(work) / "ranges.json")
         smaller = Path(work, "fp32.onnx").stat().st_size / Path(work, "int8.onnx").stat().st_size
@@ -141,11 +142,11 @@ def give_large_memory_back() -> None:
             ctypes.CDLL("libc.so.6").mallopt(-3, 1 << 20)
 
 
-def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path) -> dict:
+def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path, weight: str = "int8") -> dict:
     """Quantize in `work` by `repair.quantize_best`, print its steps, write its report; what ranges.json tells of it."""
     give_large_memory_back()
     fp32 = task.prepare(model, work / "fp32.onnx")
-    found = repair.quantize_best(fp32, task.feeds(inputs, fp32), work / "int8.onnx")
+    found = repair.quantize_best(fp32, task.feeds(inputs, fp32), work / "int8.onnx", weight=weight)
     print(f"{'step':<38}" + "".join(f"{key + ' drift':>13}" for key in task.drifts) + f"{'seconds':>9}")
     for step in found["steps"]:
         kept = "  ← kept" if step["step"] == found["kept"] else ""
@@ -231,6 +232,7 @@ def _quantize_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
     command.add_argument("--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement")
     command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
+    command.add_argument("--weight", choices=list(repair.CODES), default="int8", help="4 bits in int8.onnx: int4")
     command.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder to write (out)")
     command.add_argument("--trust-pickle", action="store_true", help=TRUST)
 

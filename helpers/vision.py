@@ -14,22 +14,3 @@ from helpers.tasks import Detector, class_scores, decode, evaluate, labels
 from helpers.tasks.feeds import Feeds, letterbox
 
 open_picture = open_image  # its name until 2026
-
-__all__ = [
-    "Detector",
-    "Feeds",
-    "average_precision",
-    "average_precision_interval",
-    "box_iou",
-    "class_scores",
-    "decode",
-    "evaluate",
-    "labels",
-    "letterbox",
-    "match",
-    "nms",
-    "open_image",
-    "open_picture",
-    "paired_boxes",
-    "paired_metrics",
-]

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import nbformat
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+SHIPPED = ROOT / "helpers" / "jupyter"  # the settings that an installation puts into place
 READY = """() => { const s = window.jupyterapp?.shell.currentWidget?.sessionContext;
     return s?.isReady && s.session?.kernel?.status === 'idle'; }"""
 QUIET = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are there too
 }
 
@@ -49,12 +50,14 @@ def lab(folder: Path):
     env = os.environ | {
         "INT8_ASSETS": "",
         "JUPYTER_CONFIG_DIR": str(own / "config"),
+        "JUPYTER_CONFIG_PATH": str(SHIPPED / "etc"),
         "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         "JUPYTER_RUNTIME_DIR": str(own / "runtime"),
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--expose-app-in-browser"]
+    command += [f"--LabApp.app_settings_dir={SHIPPED / 'lab_settings'}"]
     log = (folder / "lab.log").open("w")
     server = subprocess.Popen([*command, f"--ServerApp.root_dir={folder}"], env=env, stdout=log, stderr=log, cwd=folder)
     try:

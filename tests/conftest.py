@@ -1,11 +1,14 @@
 """Shared by all: data/'s own model cut and quantized once, an empty cache, a server, and which tests stay together."""
 
 import http.server
+import os
 import threading
 
 import pytest
 from hypothesis import settings
 from local_server import Server
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: matrix products wait for no second thread
 
 from helpers import assets, calibrate, qdq, session, vision
 from helpers.workbench import experiment
@@ -14,16 +17,27 @@ settings.register_profile("house", deadline=None)  # no stopwatch: the machine m
 settings.load_profile("house")
 
 ALONE = {"test_notebooks.py"}  # files whose tests share nothing, so that both workers may take them
-LONG = ("tests/test_notebooks.py", "tests/test_browser.py")  # begun first, or one worker would end alone with them
+# The dearest groups by CPU seconds: begun first, so that no worker ends alone with one of them.
+DEAREST = """browser main workbench/test_ui repair/test_recipe tasks/test_exports safety setup calibrate/test_peers
+    memory workbench/test_experiment widgets/test_widgets integer/test_simulator targets/test_targets""".split()
+FIRST = [f"tests/{name}.py" if "/" in name else f"tests/test_{name}.py" for name in DEAREST]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A file's tests go to one worker, which then makes the file's fixtures once."""
+    """A file's tests go to one worker, which then makes the file's fixtures once; notebooks, then FIRST, begin."""
     for item in items:
         if item.path.name not in ALONE:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=_start)
+
+
+def _start(item) -> int:
+    """Where a test stands in the order of starting, later chapters first; equal ones stay as they were collected."""
+    if "test_runs_on" in item.name:
+        return -item.callspec.indices["path"]
+    file = item.nodeid.split("::")[0]
+    return 1 + (FIRST.index(file) if file in FIRST else len(FIRST))
 
 
 needs_htp = pytest.mark.skipif("htp" not in session.targets(), reason="no HTP here: see `python -m helpers doctor`")

@@ -73,3 +73,26 @@ def classifier(folder, count: int = 6):
         x = rng.normal(size=(1, 3, 8, 8)).astype(np.float32)
         np.savez(folder / "inputs" / f"{k}.npz", x=x) if k else np.save(folder / "inputs" / "0.npy", x)
     return folder / "classifier.onnx", folder / "inputs"
+
+
+def detector(path, size: int = 32, classes: int = 3):
+    """A cut YOLOv8 in small, written to `path`: three strides, DFL and class logits of each, SiLU in between."""
+    rng, weights, body, outputs, x = random(1), {}, "", "", "images"
+    for k, (stride, taken) in enumerate(((4, 3), (2, 8), (2, 8))):
+        side = size // 4 >> k
+        weights |= {f"w{k}": (8, taken, 3, 3), f"box{k}": (64, 8, 1, 1), f"score{k}": (classes, 8, 1, 1)}
+        body += f"c{k} = Conv<pads=[1,1,1,1], strides=[{stride},{stride}]>({x}, w{k}, w{k}_b)\n"
+        body += f"s{k} = Sigmoid(c{k}) m{k} = Mul(c{k}, s{k})\n"
+        body += f"b{k} = Conv(m{k}, box{k}, box{k}_b) l{k} = Conv(m{k}, score{k}, score{k}_b)\n"
+        outputs += f"{', ' if k else ''}float[1,64,{side},{side}] b{k}, float[1,{classes},{side},{side}] l{k}"
+        x = f"m{k}"
+    text = f'<ir_version: 8, opset_import: ["": 17]> g (float[1,3,{size},{size}] images) => ({outputs}) {{ {body} }}'
+    model = onnx.parser.parse_model(text)
+    for k, node in enumerate(model.graph.node):
+        node.name = f"node{k}"
+    for name, shape in weights.items():
+        value = rng.normal(size=shape) * 2 / np.sqrt(np.prod(shape[1:]))
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+        model.graph.initializer.append(numpy_helper.from_array(np.full(shape[0], -0.5, np.float32), name + "_b"))
+    onnx.save(model, path)
+    return path

@@ -26,6 +26,12 @@ ui = widgets.workbench(assets.model(), assets.images("validation")[:3], assets.i
 ui
 """
 
+KEYS = """
+import numpy as np, ipywidgets as w
+from helpers import calibrate, widgets
+tune = widgets.tune_range(calibrate.Histogram().update(np.arange(9.0)))
+w.VBox([tune, widgets.follow(lambda *at: {"code": str(at)}, np.zeros((2, 5, 5)))])
+"""
 MARKUP = """<img src=x onerror="window.hacked=1">.onnx"""
 EVIL = f"""
 import shutil
@@ -66,6 +72,7 @@ def opened(chromium, tmp_path_factory):
         BENCH,
         "ui.wait(), ui.tensor.value, ui.tune.rmax, ui.experiment.patched.ranges[ui.tensor.value][1]",
     )
+    harness.write(folder, "keys.ipynb", KEYS, "1", "2", "3")
     harness.write(folder, "evil.ipynb", EVIL, "ui", "box", "ui.said.value")
     with harness.lab(folder) as address:
         books = []
@@ -148,9 +155,11 @@ def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "widget"), [("01_affine", ".noUi-handle"), ("02_error", ".tune-range[data-frame]")])
-def test_a_chapter_runs_to_its_end_without_an_error(opened, name, widget):
+def test_a_chapter_opens_without_a_question_and_runs_without_an_error(opened, name, widget):
     book = opened(f"{name}.ipynb")
+    assert not book.page.evaluate("window.jupyterapp.shell.currentWidget.context.model.dirty"), "asks to be saved"
     book.run_all()
+    assert book.page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
     book.page.wait_for_selector(widget)
     book.page.locator(widget).first.scroll_into_view_if_needed()
     assert nameless(book) == []
@@ -216,12 +225,30 @@ def test_keys_move_an_end_and_bring_it_back(tune):
 
 
 def test_each_methods_colour_and_label_come_from_python(tune):
-    drawn = tune.page.evaluate("""() => { const c = document.querySelector('.tune-range canvas'), found = [];
-        const pixels = c.getContext('2d').getImageData(0, 22, c.width, 9).data;
-        for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3] === 255)
-            found.push('#' + [0, 1, 2].map((k) => pixels[i + k].toString(16).padStart(2, '0')).join('').toUpperCase());
-        return [...new Set(found)]; }""")
-    assert {method.colour for method in calibrate.METHODS.values()} <= set(drawn)
+    drawn = tune.page.evaluate("""() => [...document.querySelectorAll('.tune-range .method')].map((entry) => [
+        entry.innerText, getComputedStyle(entry.firstChild).backgroundColor.match(/\\d+/g).map(Number)])""")
+    wanted = [(m.label, [int(m.colour[k : k + 2], 16) for k in (1, 3, 5)]) for m in calibrate.METHODS.values()]
+    assert sorted(map(tuple, drawn)) == sorted(wanted)
+
+
+def test_labels_stand_clear_of_the_handles(tune):
+    legend, plot = (tune.page.locator(f".tune-range .{part}").bounding_box() for part in ("legend", "plot"))
+    assert legend["y"] + legend["height"] <= plot["y"] + 1
+
+
+def test_an_arrow_in_a_list_or_a_dropdown_stays_there(opened):
+    book = opened("keys.ipynb")
+    book.run_all()
+    active = "window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+    for selector in (".tune-range [data-handle=rmax]", ".jp-OutputArea select", ".pixel-map"):
+        target = book.page.locator(selector).first
+        target.wait_for()
+        before = book.page.evaluate(f"({active} = 0)")
+        target.focus()
+        for key in ("ArrowDown", "ArrowDown", "ArrowUp", "j"):
+            book.page.keyboard.press(key)
+        assert book.page.evaluate(active) == before, selector
+        assert book.page.evaluate("s => document.querySelector(s) === document.activeElement", selector)
 
 
 def nameless(book) -> list[str]:

@@ -1,6 +1,5 @@
 """The command line: the main job end to end, and bad input as one sentence with exit code 2."""
 
-import functools
 import json
 import shutil
 import signal
@@ -11,8 +10,9 @@ import onnx
 import pytest
 from conftest import needs_htp
 from PIL import Image
+from small_models import detector
 
-from helpers import assets, repair, tasks, vision
+from helpers import assets, graph, tasks, vision
 from helpers.__main__ import listed, main, pick
 
 DETECTION = tasks.named("detection")
@@ -32,11 +32,9 @@ def test_quantize_writes_both_graphs_and_the_ranges(out):
     assert record["ranges"]["images"] == [pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05)]
 
 
-def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        repair, "quantize_best", functools.partial(repair.quantize_best, probe=2, rounding=2, share=0.015)
-    )
-    command = ["quantize", str(assets.model()), "--limit", "3", "-o", str(tmp_path / "out")]
+def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp_path, capsys):
+    model = detector(tmp_path / "small.onnx")
+    command = ["quantize", str(model), "--limit", "3", "-o", str(tmp_path / "out")]
     assert main([*command, "--recipe", "best"]) == 0
     assert "weights rounded with inputs in view" in capsys.readouterr().out
     names = ["fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png"]
@@ -48,11 +46,12 @@ def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp
     found = json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=refuse)
     assert [set(step) for step in found["steps"]] == [{"step", "score", "box", "seconds"}] * 5
     assert found["kept"] == min(found["steps"], key=lambda s: s["score"] + s["box"])["step"]
-    assert found["paired"]["agreement"][0] > 0.8 and len(found["sqnr_db"]) > 200
+    assert found["paired"]["agreement"][0] > 0.8
+    assert found["activation_tensors"] == len(found["sqnr_db"]) == len(graph.Model.of(model).nodes)
     record = json.loads((tmp_path / "out" / "ranges.json").read_text())
     assert record["a16"] == found["a16"]
     assert record["calibrated_on"] == [p.name for p in pick(assets.images(), 3)], "so few that all calibrate"
-    assert record["judged_on"] == found["judged_on"] == [record["calibrated_on"][k] for k in (0, 2)]
+    assert record["judged_on"] == found["judged_on"] and set(record["judged_on"]) <= set(record["calibrated_on"])
     with Image.open(tmp_path / "out" / "report.png") as page:
         assert page.width == 800 and page.height > 800
     assert main(command) == 0
@@ -87,16 +86,21 @@ def test_pictures_that_set_the_ranges_are_judged_last(classes):
     assert pick(listed(DETECTION, str(classes)), None, seen) == pick(listed(DETECTION, str(classes)), 30, seen) == whole
 
 
-def test_evaluate_says_whether_its_pictures_set_the_ranges(out, capsys):
+def test_evaluate_says_whether_its_pictures_set_the_ranges(out, tmp_path, capsys):
     assert main(["evaluate", str(out), "--images", "calibration", "--limit", "4"]) == 0
     assert capsys.readouterr().out.startswith("4 pictures of calibration, none of which set the ranges\n")
-    assert main(["evaluate", str(out), "--images", str(assets.images()[0].parents[1]), "--limit", "50"]) == 0
-    assert "note: 2 of these pictures also set the ranges; judge on others." in capsys.readouterr().out
+    seen = set(json.loads((out / "ranges.json").read_text())["calibrated_on"])
+    both = [p for p in assets.images() if p.name in seen][:4] + [p for p in assets.images() if p.name not in seen][:2]
+    for path in (file for p in both for file in (p, p.parents[1] / "labels" / f"{p.stem}.txt")):
+        (tmp_path / "few" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "few" / path.parent.name)
+    assert main(["evaluate", str(out), "--images", str(tmp_path / "few"), "--limit", "3"]) == 0
+    assert "note: 1 of these pictures also set the ranges; judge on others." in capsys.readouterr().out
 
 
 @needs_htp
 def test_evaluate_ends_with_the_three_way_table(out, capsys):
-    assert main(["evaluate", str(out), "--target", "htp", "--limit", "16"]) == 0
+    assert main(["evaluate", str(out), "--target", "htp", "--limit", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     table = {line[:8]: [float(v) for v in line.split()[2:]] for line in lines if line.startswith(("FP32", "INT8"))}
     assert set(table) == {"FP32 CPU", "INT8 CPU", "INT8 HTP"}
@@ -107,9 +111,9 @@ def test_evaluate_ends_with_the_three_way_table(out, capsys):
 
 @needs_htp
 def test_the_integers_score_as_the_htp_does_and_compile_writes_a_context_with_its_passport(out, capsys, tmp_path):
-    assert main(["evaluate", str(out), "--target", "htp", "--limit", "4"]) == 0
+    assert main(["evaluate", str(out), "--target", "htp", "--limit", "3"]) == 0
     theirs = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("INT8 HTP"))
-    assert main(["evaluate", str(out), "--target", "integer", "--limit", "4"]) == 0
+    assert main(["evaluate", str(out), "--target", "integer", "--limit", "3"]) == 0
     ours = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("as on HTP"))
     assert ours.split()[-2:] == theirs.split()[-2:]
 

@@ -28,10 +28,8 @@ YOLOV8N_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0/yo
 def fetch(name: str, trust_pickle: bool = False) -> Path:
     """Download `yolov8n` or `coco128` into the cache: progress bar, resume, checksum; a failure leaves nothing.
 
-    The images' SHA-256 is compared before one is written. The weights become ONNX as in `model`: a `.pt` with an
-    unknown SHA-256 is kept, but not loaded without `trust_pickle`.
-    Raises ValueError (unknown name, wrong checksum), UntrustedPickle, ConnectionError (no network), ImportError (no
-    extra).
+    The weights become ONNX as in `model`. Raises ValueError (unknown name, wrong checksum), UntrustedPickle,
+    ConnectionError (no network), ImportError (no extra).
 
     >>> fetch("imagenet")
     Traceback (most recent call last):
@@ -75,11 +73,7 @@ def _fetch_coco128(target: Path) -> Path:
 
 
 def _checked(archive: Path) -> dict[str, bytes]:
-    """{images/train2017/…jpg, labels/train2017/…txt: content} of an archive that is COCO128, nothing written yet.
-
-    Raises ValueError where a name leads out of the folder, is a link or comes twice, where it is too much, or where
-    names or contents are not those of COCO128.
-    """
+    """{images/train2017/…jpg, labels/train2017/…txt: content} of an archive; ValueError where it is not COCO128."""
     found: dict[str, zipfile.ZipInfo] = {}
     with zipfile.ZipFile(archive) as z:
         for m in z.infolist():

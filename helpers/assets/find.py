@@ -37,24 +37,18 @@ def find(name: StrPath) -> Path:
 def _among_folders(name: Path) -> Path:
     """`name`.onnx, or else `name`.pt, in the folders where the user keeps them."""
     stem = name.stem if name.suffix in (".onnx", ".pt") else name.name
-    candidates = [folder / (stem + suffix) for folder in _folders() for suffix in (".onnx", ".pt")]
-    for candidate in candidates:
-        if _is_bare(name) and candidate.is_file():
+    for candidate in (folder / (stem + suffix) for folder in _folders(name) for suffix in (".onnx", ".pt")):
+        if candidate.is_file():
             return candidate
     raise _missing(name, "model", "data/scenes.onnx, `assets.model()`,")
 
 
-def _folders() -> list[Path]:
-    """Where the user keeps real models and images: the folder that the variable names, and the cache."""
+def _folders(name: Path) -> list[Path]:
+    """Where a name without a folder is looked for: the folder that the variable names, and the cache."""
     named = os.environ.get(places.VARIABLE)
-    if named is None:
-        return [places.CACHE]
-    return [Path(named).expanduser(), places.CACHE] if named else []
-
-
-def _is_bare(name: Path) -> bool:
-    """Whether it is a name alone, without a folder."""
-    return name.parent == Path(".")
+    if name.parent != Path(".") or named == "":
+        return []
+    return [Path(named).expanduser(), places.CACHE] if named else [places.CACHE]
 
 
 def _missing(name: StrPath, what: str, serves: str) -> FileNotFoundError:
@@ -69,9 +63,9 @@ def _missing(name: StrPath, what: str, serves: str) -> FileNotFoundError:
 def model(name: StrPath | None = None, trust_pickle: bool = False) -> Path:
     """Path of an ONNX model: a path given, `yolov8n` where the user has it, or data/'s own (name None).
 
-    Looked for in this order: the path itself, the folder named by INT8_ASSETS, the cache. A `.pt` becomes
-    ONNX once (static 1×3×640×640, opset 17, simplified) and is kept in the cache; that needs the `yolo` extra.
-    Loading a `.pt` runs whatever code its maker put in it: only known ones are, or any with `trust_pickle`.
+    Looked for in this order: the path itself, the folder named by INT8_ASSETS, the cache. A `.pt` becomes ONNX once
+    (the extra `yolo`); loading one runs whatever code its maker put in it, so only known ones are, or any with
+    `trust_pickle`.
 
     Raises FileNotFoundError that says how to get it, UntrustedPickle, ImportError where the extra is missing.
 
@@ -99,8 +93,8 @@ def images(name: StrPath | None = None) -> list[Path]:
         return [path]
     if path.is_dir():
         return _images_of(path)
-    for folder in _folders():
-        if _is_bare(path) and (folder / path).is_dir():
+    for folder in _folders(path):
+        if (folder / path).is_dir():
             return _images_of(folder / path)
     raise _missing(name, "picture folder", "data/'s scenes, `assets.images()`,")
 
@@ -117,11 +111,7 @@ def crowded_scene() -> Path:
 
 
 def passed_over(files: Iterable[Path]) -> str:
-    """The files that are neither images nor what usually lies beside them, counted by suffix.
-
-    >>> passed_over([Path("a.jpg"), Path("b.npy"), Path("c.npy"), Path("c.txt"), Path(".DS_Store"), Path("d.GIF")])
-    '2 × .npy, 1 × .gif'
-    """
+    """The files that are neither images nor what usually lies beside them, counted by suffix."""
     other = [p for p in files if p.suffix.lower() not in IMAGES | BESIDE]
     other = [p for p in other if not p.name.startswith(".") and p.name not in ("README", "LICENSE")]
     counts = Counter(p.suffix.lower() or "without suffix" for p in other)

@@ -1,6 +1,8 @@
 """Boxes against boxes; knows no model."""
 
-from helpers.boxes.average_precision import (
+from helpers.boxes.overlap import Detections, Truth, above, box_iou, match, nms
+from helpers.boxes.paired import paired_boxes, paired_metrics
+from helpers.boxes.precision import (
     Interval,
     average_precision,
     average_precision_interval,
@@ -8,22 +10,3 @@ from helpers.boxes.average_precision import (
     interval,
     resampled,
 )
-from helpers.boxes.overlap import Detections, Truth, above, box_iou, match, nms
-from helpers.boxes.paired import paired_boxes, paired_metrics
-
-__all__ = [
-    "Detections",
-    "Interval",
-    "Truth",
-    "above",
-    "average_precision",
-    "average_precision_interval",
-    "average_precision_samples",
-    "box_iou",
-    "interval",
-    "match",
-    "nms",
-    "paired_boxes",
-    "paired_metrics",
-    "resampled",
-]

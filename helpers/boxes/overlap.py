@@ -23,11 +23,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def box_area(xyxy: np.ndarray) -> np.ndarray:
-    """(x1 − x0)·(y1 − y0) of boxes …×4, in squared units.
-
-    >>> box_area(np.array([[0, 0, 2, 3.0]]))
-    array([6.])
-    """
+    """(x1 − x0)·(y1 − y0) of boxes …×4, in squared units."""
     return (xyxy[..., 2:] - xyxy[..., :2]).prod(-1)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from helpers.boxes.average_precision import Interval, average_precision_samples, interval, resampled
 from helpers.boxes.overlap import Detections, Truth, above, box_area, box_iou, match
+from helpers.boxes.precision import Interval, average_precision_samples, interval, resampled
 
 SIZES = {"": (0, np.inf), "/small": (0, 32**2), "/medium": (32**2, 96**2), "/large": (96**2, np.inf)}  # px², COCO's
-_MATCHED = ("image", "area", "iou_drift", "centre_shift", "size_shift", "jitter", "flip", "faded", "score")
+_MOVED = ("iou_drift", "centre_shift", "size_shift", "jitter", "score")
+_MATCHED = ("image", "area", *_MOVED, "flip", "faded")
 _SINGLE = ("image", "area", "lost", "new")
 _Columns = dict[str, np.ndarray]  # a value for each matched, or each single, box
 
@@ -18,15 +19,14 @@ _Columns = dict[str, np.ndarray]  # a value for each matched, or each single, bo
 def paired_boxes(
     reference: Sequence[Detections], test: Sequence[Detections], conf: float = 0.25
 ) -> dict[str, np.ndarray]:
-    """What `paired_metrics` averages, a value per matched box: iou_drift, centre_shift, size_shift, jitter, and the
-    reference's score.
+    """What `paired_metrics` averages, per matched box: iou_drift, centre_shift, size_shift, jitter, FP32's score.
 
     >>> one = [(np.array([[0, 0, 10, 10.0]]), np.array([0.9]), np.array([0]))]
     >>> paired_boxes(one, one)["iou_drift"]
     array([0.])
     """
     matched, _ = _compare(reference, test, conf)
-    return {key: matched[key] for key in ("iou_drift", "centre_shift", "size_shift", "jitter", "score")}
+    return {key: matched[key] for key in _MOVED}
 
 
 def paired_metrics(
@@ -93,8 +93,8 @@ def _compare(reference: Sequence[Detections], test: Sequence[Detections], conf: 
         area_a, area_b = box_area(a[0]), box_area(b[0])
         pairs = _match_any_class(a, b, conf)
         for i, j, flip in pairs:
-            faded = b[1][j] <= conf
-            matched.append((image, area_a[i], *_moved(a[0][i], b[0][j]), b[1][j] - a[1][i], flip, faded, a[1][i]))
+            moved = *_moved(a[0][i], b[0][j]), b[1][j] - a[1][i], a[1][i]
+            matched.append((image, area_a[i], *moved, flip, b[1][j] <= conf))
         gone, seen = {i for i, _, _ in pairs}, {j for _, j, _ in pairs}
         single += [(image, area_a[i], 1, 0) for i in range(len(a[1])) if i not in gone]
         single += [(image, area_b[j], 0, 1) for j in np.flatnonzero(b[1] > conf) if j not in seen]
@@ -142,9 +142,7 @@ def _samples(
     jitter = matched["jitter"]
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "iou_drift": mean(matched["iou_drift"]),
-            "centre_shift": mean(matched["centre_shift"]),
-            "size_shift": mean(matched["size_shift"]),
+            **{key: mean(matched[key]) for key in ("iou_drift", "centre_shift", "size_shift")},
             "jitter_mean": mean(jitter),
             "jitter_abs": mean(np.abs(jitter)),
             "jitter_std": np.sqrt(np.maximum(mean(jitter**2) - mean(jitter) ** 2, 0)),
@@ -171,5 +169,5 @@ def _against_truths(
         "ap_drop": interval(precision(reference) - ap),
         "ap_conf": interval(precision([above(t, conf) for t in test])),
         "ap_retuned": interval(precision([above(t, threshold) for t in test])),
-        "threshold": Interval(threshold, threshold, threshold),
+        "threshold": Interval(*[threshold] * 3),
     }

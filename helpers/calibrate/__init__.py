@@ -14,19 +14,3 @@ from helpers.calibrate.methods import (
 )
 from helpers.calibrate.observer import observe
 from helpers.calibrate.range_cost import RangeCost, expected_error
-
-__all__ = [
-    "METHODS",
-    "Histogram",
-    "Method",
-    "RangeCost",
-    "entropy",
-    "expected_error",
-    "method_named",
-    "minmax",
-    "moving_average",
-    "mse",
-    "observe",
-    "percentile",
-    "ranges",
-]

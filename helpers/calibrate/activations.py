@@ -8,10 +8,9 @@ import mmap
 import os
 import queue
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from helpers import targets
@@ -34,10 +33,10 @@ class Seen(NamedTuple):
 class Activations:
     """A session that shows every activation of a feed: call it with (index, name for messages, feed).
 
-    Activations go into arrays that are kept from feed to feed: fresh memory costs as much as a Conv. Two whole
-    feeds side by side, a thread each, keep the cores busier than one feed cut into threads: `runs` says how many.
-    Raises ValueError for a tensor that is not there.
+    They go into arrays that are kept from feed to feed: fresh memory costs as much as a Conv. `runs` whole feeds side
+    by side keep the cores busier than one cut into threads. Raises ValueError for a tensor that is not there.
 
+    >>> import onnx
     >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
     >>> index, seen = Activations(onnx.parser.parse_model(text), None, None)(0, "feed 0", {"x": np.float32([-1, 2])})
     >>> seen["y"].extremes
@@ -48,15 +47,11 @@ class Activations:
         graph = Model.of(model)
         self.path, self.sample = str(graph), sample
         produced = _made_of_inputs(graph)
-        kinds = {name: value.type.tensor_type for name, value in graph.inputs.items()}
-        self.inputs = {
-            name: ([d.dim_value for d in kind.shape.dim], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-            for name, kind in kinds.items()
-        }
+        self.inputs = graph.input_types
         shown = [name for name in produced if tensors is None or name in tensors]
         self.runs = RUNS
         self._open(graph.with_outputs(shown or produced[:1]))
-        floats = [name for name, (_, dtype) in self.inputs.items() if dtype in (np.float32, np.float16)]
+        floats = [name for name, (dtype, _) in self.inputs.items() if dtype in (np.float32, np.float16)]
         self.names = [*floats, *self.made]
         if tensors is not None:
             self._keep(tensors, produced)
@@ -68,16 +63,18 @@ class Activations:
         """Open a session for `runs` feeds at once; `made` are its float outputs, {name: (shape, dtype)}."""
         # Not optimised: with every tensor an output that gains nothing and holds each one twice (YOLOv8n: 1.4 GB).
         self.session = targets.load(graph, threads=max(1, (os.cpu_count() or 1) // self.runs))
-        types = {o.name: (o.shape, targets.ARRAY_TYPES.get(o.type)) for o in self.session.get_outputs()}
+        types: dict[str, tuple[list, Any]] = {
+            o.name: (o.shape, targets.ARRAY_TYPES.get(o.type)) for o in self.session.get_outputs()
+        }
         self.made = {name: kind for name, kind in types.items() if kind[1] in (np.float32, np.float16)}
-        size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._static().values())
-        if self.runs > 1 and self.runs * size > HELD:
+        if self.runs > 1 and self.runs * sum(self._sizes().values()) > HELD:
             self.runs, self.session = 1, None
             self._open(graph)  # once more, so that the one feed has all cores
 
-    def _static(self) -> dict:
-        """Those of `made` whose shape does not depend on the data."""
-        return {name: kind for name, kind in self.made.items() if all(isinstance(d, int) for d in kind[0])}
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of each of `made` whose shape does not depend on the data."""
+        static = {name: kind for name, kind in self.made.items() if all(isinstance(d, int) for d in kind[0])}
+        return {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in static.items()}
 
     def _keep(self, tensors: Collection[str], produced: list[str]) -> None:
         """Keep these names alone; raises ValueError for one that is no float activation."""
@@ -92,13 +89,13 @@ class Activations:
     def _bind(self) -> tuple[ort.IOBinding, dict[str, np.ndarray]]:
         """An io_binding and the arrays behind it; what has no static shape gets fresh memory at each run."""
         binding, kept, start = self.session.io_binding(), {}, 0
-        static = self._static()
-        sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in static.items()}
+        sizes = self._sizes()
         room = sum(size + _LINE for size in sizes.values()) + 1
         memory = np.frombuffer(mmap.mmap(-1, room), np.uint8)  # malloc would not give it back to the system
-        for name, (shape, dtype) in static.items():
-            kept[name] = memory[start : start + sizes[name]].view(dtype).reshape(shape)
-            start += math.ceil(sizes[name] / _LINE) * _LINE
+        for name, size in sizes.items():
+            shape, dtype = self.made[name]
+            kept[name] = memory[start : start + size].view(dtype).reshape(shape)
+            start += math.ceil(size / _LINE) * _LINE
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(kept[name]))
         return binding, kept
 
@@ -137,12 +134,11 @@ class Activations:
         if not isinstance(feed, Mapping) or set(feed) != set(self.inputs):
             got = sorted(feed) if isinstance(feed, Mapping) else type(feed).__name__
             raise ValueError(f"{where}: {self.path} expects {{name: array}} for {sorted(self.inputs)}, got {got}.")
-        for name, (shape, dtype) in self.inputs.items():
+        for name, (dtype, shape) in self.inputs.items():
             x = np.asarray(feed[name])
-            if list(x.shape) != shape or x.dtype != dtype:
-                raise ValueError(
-                    f"{where}: input '{name}' expects {dtype} of shape {shape}, got {x.dtype} of {list(x.shape)}."
-                )
+            if x.shape != shape or x.dtype != dtype:
+                text = f"expects {dtype} of shape {list(shape)}, got {x.dtype} of {list(x.shape)}"
+                raise ValueError(f"{where}: input '{name}' {text}.")
 
 
 def _made_of_inputs(graph: Model) -> list[str]:

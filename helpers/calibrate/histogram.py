@@ -81,10 +81,8 @@ class Histogram:
     without loss, so the counts depend on the multiset of values alone; hence + is associative and commutative.
     Empty bins are not stored, so one far value costs one bin and the bulk keeps its `resolution`.
 
-    `counts` is int64, `n` their sum, `min` and `max` are exact, also where a sample was counted. `edges` has one
-    entry more than `counts`; bins are w wide, but each run of empty ones is a single wide bin.
-    `feeds` lists (feed, min, max) in order of feed; it does not take part in ==.
-    Raises ValueError for fewer than 2 bins.
+    `counts` is int64, `n` their sum, `min` and `max` are exact, also where a sample was counted; `feeds`, (feed, min,
+    max) in order of feed, takes no part in ==. Raises ValueError for fewer than 2 bins.
 
     >>> a, b = Histogram().update([0.0, 0.5, 3.0]), Histogram().update([-1.0, 3.0], feed=1)
     >>> (a + b).n, (a + b).min, (a + b).max, a + b == b + a == Histogram().update([3, 3, 0, -1, 0.5])
@@ -113,9 +111,6 @@ class Histogram:
         """A new histogram that counts each of the finite values `x` `weight` times more; `seen` are (min, max) by feed.
 
         A sample, weight > 1, may have missed its feeds' extremes: these count once each.
-
-        >>> Histogram().counting(np.float32([1, 2]), {0: (1.0, 4.0)}, weight=3).n
-        8
         """
         low, high = min(low for low, _ in seen.values()), max(high for _, high in seen.values())
         finest = max(self._k, _exponent(max(-low, high)) - _INDEX_BITS)
@@ -173,13 +168,13 @@ class Histogram:
         return self.min, self.max
 
     @property
-    def occupied(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """(k, i, counts) of the non-empty bins: bin i starts at i·2^k."""
-        return self._k, self._index, self._counts
+    def width(self) -> float:
+        """w, the width of a bin, in the tensor's units."""
+        return 2.0**self._k
 
     @property
     def edges(self) -> np.ndarray:
-        """The bins' edges, exact multiples of w, float64, one more than `counts`."""
+        """The bins' edges, exact multiples of w, float64, one more than `counts`; a run of empty bins is one bin."""
         gaps = self._gaps()
         index = np.insert(self._index, gaps, self._index[gaps - 1] + 1)
         return np.ldexp(np.append(index, self._index[-1:] + 1).astype(np.float64), self._k)
@@ -195,8 +190,6 @@ class Histogram:
     @property
     def resolution(self) -> tuple[int, int]:
         """Non-empty bins in the central 99.9 % of the values: (here, had `bins` equal bins spanned min…max).
-
-        The difference is what far outliers would have cost.
 
         >>> bulk = np.random.default_rng(0).standard_normal(100_000)
         >>> Histogram().update(np.append(bulk, 1e4)).resolution

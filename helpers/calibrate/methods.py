@@ -28,8 +28,7 @@ def minmax(h: Histogram) -> tuple[float, float]:
 def moving_average(h: Histogram, momentum: float = 0.9) -> tuple[float, float]:
     """Each feed's extremes, averaged in feed order: r ← momentum·r + (1 − momentum)·r_feed, from the first on.
 
-    1 − momentum is ONNX Runtime's and PyTorch's `averaging_constant`; their 0.01 suits thousands of batches,
-    but after 32 feeds it still gives the first one a weight of 0.73. TensorFlow says `ema_decay`.
+    1 − momentum is ONNX Runtime's and PyTorch's `averaging_constant`; their 0.01 suits thousands of batches.
 
     >>> moving_average(Histogram().update([-1.0, 3.0], feed=0).update([-2.0, 13.0], feed=1))
     (-1.1, 4.0)
@@ -94,8 +93,7 @@ def entropy(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     beyond; Q merges them into the 2^(bits − 1) levels that a symmetric grid has for |x| and spreads each level
     evenly over its non-empty bins. Bin 0 counts as bin 1 does, or the zeros after a ReLU would decide alone.
     A T whose last bin is empty has an infinite KL, so a far outlier gives `minmax`, and so do 16 bits, where
-    levels are finer than bins. The histogram's own bins are spread evenly over the 2048. Raises ValueError for an
-    unknown dtype.
+    levels are finer than bins. Raises ValueError for an unknown dtype.
     Source: Migacz, "8-bit inference with TensorRT", GTC 2017, as NVIDIA's pytorch-quantization computes it.
 
     >>> h = Histogram().update(np.random.default_rng(0).standard_t(4, 1_000_000))
@@ -112,8 +110,7 @@ def entropy(h: Histogram, dtype: str = "uint8") -> tuple[float, float]:
     within = np.interp(ends, x, below) - np.interp(-ends, x, below)
     within[-1] = h.n
     bins = np.maximum(np.diff(within), 0)
-    width = 2.0 ** h.occupied[0]  # of the histogram's own bins: so many of the 2048 its first one fills
-    zero = int(np.clip(np.ceil(width / ends[1]), 1, _BINS - 1))
+    zero = int(np.clip(np.ceil(h.width / ends[1]), 1, _BINS - 1))  # how many the histogram's own first bin fills
     bins[:zero] = bins[zero]
     divergence = _divergence(bins / bins.sum(), levels)
     best = np.flatnonzero(divergence <= divergence.min() + 1e-12)[-1]  # of equals the widest
@@ -142,8 +139,6 @@ def _divergence(bins: np.ndarray, levels: int) -> np.ndarray:
 @dataclass(frozen=True)
 class Method:
     """One way to choose a range: what it is called, how it is shown, and `range(histogram, dtype) -> (rmin, rmax)`.
-
-    Notebooks, widgets, plots and the command line read `METHODS`; a new method is a function and a line there.
 
     >>> METHODS["minmax"](Histogram().update([-1.0, 3.0]))
     (-1.0, 3.0)

@@ -41,11 +41,9 @@ def observe(
     Activations are the float graph inputs and node outputs that depend on an input; `tensors` names fewer.
     min and max see every value. Of a tensor larger than `sample`, the counts see every step-th value and weigh
     it with step, the least odd number that leaves at most `sample` values per feed; `sample=None` counts all.
-    Memory stays flat however many feeds there are, and their order and grouping never show.
     With a `concurrent.futures` executor (dask.distributed's `get_executor()` is one), shards of feeds run in its
-    workers and their histograms are added: the same result, bit for bit.
-    Ctrl-C keeps the feeds done so far, with a warning. Before the first one, and always with `partial=False`, it
-    raises KeyboardInterrupt: say that where a record of all feeds is written.
+    workers: the same result, bit for bit. Ctrl-C keeps the feeds done so far, with a warning; before the first one,
+    and always with `partial=False`, it raises KeyboardInterrupt.
 
     Raises ValueError on no feeds, a tensor that is not there, a dynamic input shape, a feed that does not fit
     the model's inputs, NaN or inf in an activation (naming the picture where `feeds` has `paths`).

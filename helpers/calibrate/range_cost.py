@@ -117,11 +117,8 @@ class RangeCost:
         self.power = (a * a + a * b + b * b) / 3 @ h.counts / h.n
 
     def __call__(self, qp: QParams) -> dict[str, float]:
-        """What these QParams cost, by name.
-
-        `scale`, `zero_point`; `left` and `right`, the ends of the range; `clipped`, % of the values; `clipping`,
-        `rounding` and their sum `mse`, squared units of the tensor; `sqnr_db`.
-        """
+        """`scale`, `zero_point`; the range's `left` and `right`; `clipped`, % of the values; `clipping`, `rounding` and
+        their sum `mse`, squared units of the tensor; `sqnr_db`."""
         qmin, qmax = qrange(qp.dtype)
         scale, zero = float(qp.scale), int(qp.zero_point)
         left, right = scale * (qmin - zero), scale * (qmax - zero)

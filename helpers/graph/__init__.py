@@ -3,24 +3,3 @@
 from helpers.graph.files import StrPath, read_model, refuse_overwrite, save_json, save_model, sha256, written_whole
 from helpers.graph.model import QDQ, Feed, Model, ModelLike, constants, float_model, float_name
 from helpers.graph.qparams import Group, fused_groups, list_qparams, shared_scale
-
-__all__ = [
-    "QDQ",
-    "Feed",
-    "Group",
-    "Model",
-    "ModelLike",
-    "StrPath",
-    "constants",
-    "float_model",
-    "float_name",
-    "fused_groups",
-    "list_qparams",
-    "read_model",
-    "refuse_overwrite",
-    "save_json",
-    "save_model",
-    "sha256",
-    "shared_scale",
-    "written_whole",
-]

@@ -31,10 +31,8 @@ def read_model(path: StrPath) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
     except onnx.checker.ValidationError as e:  # onnx before 1.21 read any file that a model named: CVE-2026-34445
-        text = " ".join(str(e).split()).rstrip(".")
-        raise ValueError(
-            f"{path}: its weights in other files cannot be read ({text}); put those files into the model's folder."
-        ) from None
+        text = f"cannot be read ({' '.join(str(e).split()).rstrip('.')}); put those files into the model's folder"
+        raise ValueError(f"{path}: its weights in other files {text}.") from None
     except Exception:
         model = onnx.ModelProto()
     if not model.graph.node:
@@ -44,18 +42,14 @@ def read_model(path: StrPath) -> onnx.ModelProto:
         dims = value.type.tensor_type.shape.dim
         if value.name not in stored and any(d.dim_value <= 0 for d in dims):
             shape = "×".join(str(d.dim_value or d.dim_param or "?") for d in dims)
-            raise ValueError(
-                f"{path}: input '{value.name}' has a dynamic shape ({shape}), which the HTP cannot compile; "
-                "export it with fixed sizes, such as 1×3×640×640."
-            )
+            text = "which the HTP cannot compile; export it with fixed sizes, such as 1×3×640×640"
+            raise ValueError(f"{path}: input '{value.name}' has a dynamic shape ({shape}), {text}.")
     return model
 
 
 @contextlib.contextmanager
 def written_whole(path: StrPath) -> Iterator[Path]:
     """A path beside `path` to write to; it becomes `path` at the end of the `with`, and is gone where that fails.
-
-    So no half-written file is ever found at `path`. Its folder is made.
 
     >>> path = getfixture("tmp_path") / "a.txt"
     >>> with written_whole(path) as part:
@@ -107,10 +101,9 @@ def refuse_overwrite(written: Iterable[StrPath], read: Iterable[StrPath]) -> Non
     """
     sources = [Path(path) for path in read if Path(path).exists()]
     for out in (Path(path) for path in written if Path(path).exists()):
-        if any(out.samefile(source) for source in sources):
-            raise ValueError(
-                f"{out}: is read here and would be written over; choose another place for what is written."
-            )
+        if any(map(out.samefile, sources)):
+            text = "is read here and would be written over; choose another place for what is written"
+            raise ValueError(f"{out}: {text}.")
 
 
 def sha256(path: StrPath) -> str:

@@ -29,9 +29,8 @@ def float_name(tensor: str) -> str:
 class Model:
     """A model's proto and what everybody asks of it: who makes a tensor, who reads it, what is stored, which shapes.
 
-    Each map is made when it is first asked for, and kept: to edit a proto, take `copy()` first, which has no maps yet.
-    `path` is where it was read, None if it was made in memory. `Model.of` takes a path too, and raises
-    FileNotFoundError or ValueError as `read_model` does.
+    Each map is made when it is first asked for, and kept: to edit a proto, take `copy()` first. `path` is where it was
+    read, None if it was made in memory. `Model.of` takes a path too, and raises as `read_model` does.
 
     >>> from onnx.parser import parse_model
     >>> text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
@@ -70,6 +69,15 @@ class Model:
         stored = {t.name for t in self.proto.graph.initializer}
         return {i.name: i for i in self.proto.graph.input if i.name not in stored}
 
+    @cached_property
+    def input_types(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """{input: (dtype, shape) of the array that a feed must hold for it}."""
+        types = {name: value.type.tensor_type for name, value in self.inputs.items()}
+        return {
+            name: (onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type), tuple(d.dim_value for d in kind.shape.dim))
+            for name, kind in types.items()
+        }
+
     @property
     def outputs(self) -> list[str]:
         """Names of the graph's outputs."""
@@ -100,8 +108,15 @@ class Model:
 
     @cached_property
     def inferred(self) -> onnx.ModelProto:
-        """The proto with the shapes and types that ONNX infers for its inner tensors."""
-        return onnx.shape_inference.infer_shapes(self.proto)
+        """The proto with the shapes and types that ONNX infers for its inner tensors.
+
+        Beside 4 or 16 bits ONNX Runtime writes Q and DQ nodes of its own (com.microsoft), with the shapes of ONNX's.
+        """
+        inferred = self.copy().proto
+        for node in inferred.graph.node:
+            if node.op_type in QDQ:
+                node.domain = ""
+        return onnx.shape_inference.infer_shapes(inferred)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

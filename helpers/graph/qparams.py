@@ -12,8 +12,7 @@ from helpers.graph.model import QDQ, Model, ModelLike, float_name
 def list_qparams(qdq_model: ModelLike) -> dict[str, QParams]:
     """Every scale of a QDQ graph: {tensor of the float graph: QParams} for activations, weights and biases.
 
-    The scale is a float, or an array along `axis`, as stored. Raises FileNotFoundError or ValueError as `Model.of`
-    does. Source: ONNX QuantizeLinear and DequantizeLinear.
+    Raises as `Model.of` does. Source: ONNX QuantizeLinear and DequantizeLinear.
 
     >>> from onnx.helper import make_graph, make_model, make_node, make_tensor
     >>> s, z = make_tensor("s", 1, [], [0.5]), make_tensor("z", 2, [], [3])
@@ -37,8 +36,7 @@ def fused_groups(model: ModelLike) -> list[Group]:
     """Units of a QDQ graph in its order: an operator with the DQ before and the Q behind it; SiLU as one unit.
 
     x·σ(x) is a function of one 8-bit code, so Sigmoid and Mul together are a table of 256 entries, unless something
-    else reads the Sigmoid too. This is the rule by which a compiler may group; what a backend did, chapter 07 measures.
-    Raises as `Model.of` does. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
+    else reads the Sigmoid too. Raises as `Model.of` does. Source: ONNX Runtime, "Quantize ONNX models", QDQ format.
 
     >>> import onnx.parser
     >>> text = '''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)

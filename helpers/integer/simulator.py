@@ -50,8 +50,8 @@ class Step(NamedTuple):
 class Simulator:
     """A QDQ graph with its weights, multipliers and tables prepared once; `run` then computes on codes.
 
-    `model` is A8W8 and static. `steps` are its kernels in order, `stored` the codes of its weights and biases,
-    `qparams` the scales of all tensors, `outputs` {graph output: its tensor of the float graph}. Raises
+    `model` is A8W8 or A8W4, and static. `steps` are its kernels in order, `stored` the codes of its weights and
+    biases, `qparams` the scales of all tensors, `outputs` {graph output: its tensor of the float graph}. Raises
     FileNotFoundError, and ValueError for what it does not know, by name.
 
     >>> from onnx.parser import parse_model

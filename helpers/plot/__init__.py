@@ -4,50 +4,6 @@ from helpers.plot.accuracy import ap_bars, intervals, output_error, pareto_front
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
 from helpers.plot.boxes import box_shift, detections, overlay, scores, side_bins, threshold_crossings
 from helpers.plot.network import block, noise_by_size, placement, roofline, roundings, sqnr_by_depth
-from helpers.plot.page import stack_figures
 from helpers.plot.stages import stage, stages
-from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, save
+from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, save, stack_figures
 from helpers.plot.tensor import channels, method_colour, range_convergence, ranges, staircase, tradeoff
-
-__all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "LITERAL",
-    "ORANGE",
-    "PURPLE",
-    "RED",
-    "SKY",
-    "accumulators",
-    "ap_bars",
-    "block",
-    "box_shift",
-    "channels",
-    "detections",
-    "intervals",
-    "lsb_histogram",
-    "method_colour",
-    "near_half",
-    "new_figure",
-    "noise_by_size",
-    "output_error",
-    "overlay",
-    "pareto_front",
-    "pipeline",
-    "placement",
-    "range_convergence",
-    "ranges",
-    "recipe_steps",
-    "roofline",
-    "roundings",
-    "save",
-    "scores",
-    "side_bins",
-    "sqnr_by_depth",
-    "stack_figures",
-    "stage",
-    "stages",
-    "staircase",
-    "threshold_crossings",
-    "tradeoff",
-]

@@ -30,18 +30,13 @@ def detections(
     shown = {t: (xyxy[s >= conf], s[s >= conf], c[s >= conf]) for t, (xyxy, s, c) in results.items()}
     fig, axes = new_figure(1, len(shown), height=8 / len(shown) * opened.height / opened.width + 0.7, squeeze=False)
     halo = [patheffects.withStroke(linewidth=3, foreground="black")]
-    write: dict[str, Any] = {
-        "fontsize": 8,
-        "va": "bottom",
-        "clip_on": True,
-        "path_effects": halo,
-    } | LITERAL
+    write = _WRITE | {"va": "bottom", "path_effects": halo}
     for ax, (title, (xyxy, scores, classes)) in zip(axes[0], shown.items(), strict=True):
         ax.imshow(opened)
         ax.set_axis_off()
         ax.set_title(f"{title}: {len(xyxy)} boxes", fontsize=10, **LITERAL)
-        for (x0, y0, x1, y1), score, c in zip(xyxy, scores, classes, strict=True):
-            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=ORANGE, lw=1.5, path_effects=halo))
+        _draw_boxes(ax, xyxy, ORANGE, lw=1.5, path_effects=halo)
+        for (x0, y0, *_), score, c in zip(xyxy, scores, classes, strict=True):
             ax.text(x0, max(y0 - 3, 8), f"{names.get(int(c), c)} {score:.2f}", color="white", **write)
     first, last = next(iter(shown)), next(reversed(shown))
     found = len(match(shown[first], shown[last]))
@@ -66,11 +61,7 @@ def scores(reference: np.ndarray, others: Mapping[str, np.ndarray], title: str) 
 
 
 def overlay(
-    image: StrPath | Image.Image,
-    reference: Detections,
-    test: Detections,
-    names: Mapping[int, str],
-    conf: float = 0.25,
+    image: StrPath | Image.Image, reference: Detections, test: Detections, names: Mapping[int, str], conf: float = 0.25
 ) -> Figure:
     """One image with both detectors' boxes above `conf`: the test's dashed over the reference's."""
     opened = assets.open_image(image)
@@ -79,14 +70,16 @@ def overlay(
     ax.imshow(opened)
     ax.set_axis_off()
     partner = dict(match(a, b))
-    _draw_boxes(ax, a[0], SKY, "-", _HALO)
+    _draw_boxes(ax, a[0], SKY, lw=2, ls="-", path_effects=_HALO)
     for i, (box, score, c) in enumerate(zip(*a, strict=True)):
         name = names.get(int(c), c)
         if i in partner:
-            _write_above(ax, box, f"{name} {score:.2f} → {b[1][partner[i]]:.2f}")
+            x, align = _anchor(ax, box)
+            text = f"{name} {score:.2f} → {b[1][partner[i]]:.2f}"
+            ax.text(x, max(box[1] - 3, 9), text, color="white", **_WRITE, **align)
         else:
             _write_below(ax, box, f"{name} {score:.2f}, FP32 only")
-    _draw_boxes(ax, b[0], ORANGE, "--", None)
+    _draw_boxes(ax, b[0], ORANGE, lw=2, ls="--")
     for j, (box, score, c) in enumerate(zip(*b, strict=True)):
         if j not in partner.values():
             _write_below(ax, box, f"{names.get(int(c), c)} {score:.2f}, INT8 only")
@@ -99,10 +92,9 @@ _HALO = [patheffects.withStroke(linewidth=4, foreground="black")]
 _WRITE: dict[str, Any] = {"fontsize": 8, "clip_on": True, "path_effects": _HALO} | LITERAL
 
 
-def _draw_boxes(ax: Axes, xyxy: np.ndarray, colour: str, style: str, effects: list | None) -> None:
+def _draw_boxes(ax: Axes, xyxy: np.ndarray, colour: str, **line: Any) -> None:
     for x0, y0, x1, y1 in xyxy:
-        box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=2, ls=style, path_effects=effects)
-        ax.add_patch(box)
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, **line))
 
 
 def _anchor(ax: Axes, box: np.ndarray) -> tuple[float, dict[str, Any]]:
@@ -110,11 +102,6 @@ def _anchor(ax: Axes, box: np.ndarray) -> tuple[float, dict[str, Any]]:
     x0, _, x1, _ = box
     width = ax.get_images()[0].get_size()[1]
     return (x1, {"ha": "right"}) if x0 > 0.7 * width else (x0, {})
-
-
-def _write_above(ax: Axes, box: np.ndarray, text: str) -> None:
-    x, align = _anchor(ax, box)
-    ax.text(x, max(box[1] - 3, 9), text, color="white", **_WRITE, **align)
 
 
 def _write_below(ax: Axes, box: np.ndarray, text: str) -> None:

@@ -64,9 +64,8 @@ def placement(placed: Mapping[str, Mapping[str, str]]) -> Figure:
             at = [k for k, p in enumerate(nodes.values()) if p == provider]
             ax.bar(at, 0.6, 1.0, bottom=row - 0.3, color=colours.get(provider, GREY))
             text = f"{len(at)} on {provider.removesuffix('ExecutionProvider')} "
-            ax.text(
-                max(at), row, text, ha="right", va="center", color="black" if "CPU" in text else "white", fontsize=9
-            )
+            colour = "black" if "CPU" in text else "white"
+            ax.text(max(at), row, text, ha="right", va="center", color=colour, fontsize=9)
     ax.set_yticks(range(len(placed)), placed)
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)

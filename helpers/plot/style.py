@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from pathlib import Path
 from typing import IO, Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
-from helpers.graph import StrPath
+from helpers.graph import StrPath, written_whole
 
 # Okabe & Ito (2008), told apart with every common colour vision deficiency.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
@@ -68,3 +71,20 @@ def node_box(ax: Axes, x: float, y: float, text: str, colour: str, width: float 
     """A box with `text` around (x, y), as graphs and pipelines are drawn of."""
     ax.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, fc=colour, ec="black", lw=0.8, zorder=2))
     ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3)
+
+
+def stack_figures(figures: Iterable[Figure], out: StrPath) -> Path:
+    """Write figures under each other as one PNG, `out`; nothing is left half-written. Returns the path."""
+    images = []
+    for figure in figures:
+        buffer = io.BytesIO()
+        save(figure, buffer)
+        images.append(Image.open(buffer).convert("RGB"))
+    sheet = Image.new("RGB", (max(i.width for i in images), sum(i.height for i in images)), "white")
+    top = 0
+    for image in images:
+        sheet.paste(image, ((sheet.width - image.width) // 2, top))
+        top += image.height
+    with written_whole(out) as part:
+        sheet.save(part, "PNG", optimize=True)
+    return Path(out)

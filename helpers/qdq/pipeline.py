@@ -25,12 +25,18 @@ class Quantized(NamedTuple):
 
 
 def calibrate_and_quantize(
-    model: StrPath, inputs: Sequence[Path], folder: StrPath, method: Any = "percentile", dtype: str = "uint8"
+    model: StrPath,
+    inputs: Sequence[Path],
+    folder: StrPath,
+    method: Any = "percentile",
+    dtype: str = "uint8",
+    weight: str = "int8",
 ) -> Quantized:
     """Prepare a model as its task says, observe it on `inputs`, choose ranges by `method`, quantize: all in `folder`.
 
     `model` is a path, `inputs` are files (for a detector pictures), `folder` gets fp32.onnx and int8.onnx; `method`
-    is a name in `calibrate.METHODS` or a function (histogram, dtype) → (rmin, rmax); `dtype` is the activations'.
+    is a name in `calibrate.METHODS` or a function (histogram, dtype) → (rmin, rmax); `dtype` is the activations',
+    `weight` the weights'.
     Ctrl-C ends it with nothing but fp32.onnx written.
     Raises ValueError as `Task.prepare`, `calibrate.observe` and `quantize_model` do.
 
@@ -44,5 +50,5 @@ def calibrate_and_quantize(
     feeds = task.feeds(inputs, fp32)
     histograms = calibrate.observe(fp32, feeds, partial=False)
     ranges = calibrate.ranges(histograms, choose, dtype)
-    int8 = quantize_model(fp32, folder / "int8.onnx", ranges, activation=dtype)
+    int8 = quantize_model(fp32, folder / "int8.onnx", ranges, activation=dtype, weight=weight)
     return Quantized(fp32, int8, ranges, histograms, feeds)

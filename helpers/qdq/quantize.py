@@ -36,8 +36,10 @@ def quantize_model(
 
     x = S·(q − Z) with S, Z from `ranges`, {tensor: (rmin, rmax)}; weights symmetric (Z = 0), one scale per
     output channel if `per_channel`; biases int32 at S = S_x·S_w. Tensors in `a16` get uint16 activations.
+    `weight` "int4" is for convolutions; what other operators store stays int8.
 
-    Raises ValueError (already quantized, a tensor without range, unknown dtype or tensor name).
+    Raises ValueError (already quantized, a tensor without range, unknown dtype or tensor name, 4-bit weights that the
+    HTP does not take: unsigned, or with one scale for all channels).
     Source: ONNX QuantizeLinear; the rewriting is ONNX Runtime's QDQQuantizer with its QNN configuration.
 
     >>> import tempfile; from helpers import assets, calibrate, graph, tasks
@@ -52,6 +54,10 @@ def quantize_model(
     for dtype in (activation, weight):
         if dtype not in ORT_TYPES:
             raise ValueError(f"dtype '{dtype}' is unknown; choose one of {', '.join(ORT_TYPES)}.")
+    if weight == "uint4":
+        raise ValueError("weights of dtype 'uint4' are asymmetric, which the HTP runs wrong; choose 'int4'.")
+    if weight == "int4" and not per_channel:
+        raise ValueError("int4 weights with one scale for all channels are refused by the HTP; leave per_channel on.")
     known = {*graph.producers, *(i.name for i in graph.proto.graph.input)}
     if unknown := [t for t in (*ranges, *a16) if t not in known]:
         raise ValueError(f"{graph}: has no tensor '{unknown[0]}'; ranges and a16 must name tensors of this model.")
@@ -86,6 +92,10 @@ def _quantizer(
 
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{k}"  # without a name ONNX Runtime gives no 16 bits
+    overrides = {t: [{"quant_type": QuantType.QUInt16}] for t in a16}
+    if weight == "int4":
+        int8 = {"quant_type": QuantType.QInt8, "symmetric": True}
+        overrides |= {t: [int8] for t in _not_of_convolutions(model)}
     config = get_qnn_qdq_config(
         model,
         None,
@@ -93,7 +103,7 @@ def _quantizer(
         weight_type=QuantType[ORT_TYPES[weight]],
         per_channel=per_channel,
         weight_symmetric=True,  # the default leaves INT4 weights asymmetric, which HTP runs silently wrong
-        init_overrides={t: [{"quant_type": QuantType.QUInt16}] for t in a16},
+        init_overrides=overrides,
     )
     found = {t: TensorData(lowest=np.float32(low), highest=np.float32(high)) for t, (low, high) in ranges.items()}
     return QDQQuantizer(
@@ -108,3 +118,10 @@ def _quantizer(
         op_types_to_quantize=config.op_types_to_quantize,
         extra_options=config.extra_options,
     )
+
+
+def _not_of_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Stored weights that a MatMul, Gemm or ConvTranspose reads."""
+    stored = {t.name for t in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type in ("MatMul", "Gemm", "ConvTranspose")]
+    return [n.input[1] for n in nodes if n.input[1] in stored]

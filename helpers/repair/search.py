@@ -14,7 +14,7 @@ from helpers.graph import Model, StrPath, float_model
 from helpers.repair.holdout import again
 from helpers.repair.ranges import silu_blocks
 from helpers.tasks import recognise
-from helpers.tasks.task import Range, TotalDrift
+from helpers.tasks.task import Range
 
 SHARE = 0.05  # of the activation tensors, 16 bits wide
 
@@ -44,7 +44,7 @@ def search_a16(
     seen = task.reference_outputs(fp32, feeds)
     blocks, first = _blocks(model), task.wide_first(model)
 
-    def measure(names: list[str]) -> tuple[TotalDrift, int]:
+    def measure(names: list[str]) -> tuple[Any, int]:
         """(drift, number of 16-bit tensors) with these at 16 bits."""
         with tempfile.TemporaryDirectory() as work:
             mixed = {**ranges, **{t: wide[t] for t in names}}

@@ -3,21 +3,5 @@
 from helpers.targets.compiler import compile_context
 from helpers.targets.onnxruntime_session import ARRAY_TYPES, placement
 from helpers.targets.op_trace import Kernel, op_trace
-from helpers.targets.qnn import QNN, qnn
+from helpers.targets.provider import QNN, qnn
 from helpers.targets.target import Target, get, load, quickest, registry, targets
-
-__all__ = [
-    "ARRAY_TYPES",
-    "QNN",
-    "Kernel",
-    "Target",
-    "compile_context",
-    "get",
-    "load",
-    "op_trace",
-    "placement",
-    "qnn",
-    "quickest",
-    "registry",
-    "targets",
-]

@@ -13,7 +13,7 @@ from helpers.graph import Model, StrPath, refuse_overwrite
 from helpers.targets import context
 from helpers.targets.htp import qnn_options
 from helpers.targets.onnxruntime_session import open_session
-from helpers.targets.qnn import provider_options, qnn, quiet_stdout, refuse_another
+from helpers.targets.provider import provider_options, qnn, quiet_stdout, refuse_another
 from helpers.targets.target import load
 
 
@@ -21,10 +21,8 @@ def compile_context(qdq_model: StrPath, out: StrPath, embed: bool = True, **opti
     """Compile a QDQ model ahead of time for the HTP: `out`.onnx, loaded in milliseconds where compiling takes seconds.
 
     Built for this machine's NPU, or with the emulator for Snapdragon X Elite (soc_model 60, v73), unless `options`
-    name another Hexagon. The binary lies in the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`.
-    `<stem>.json` is its manifest: SHA-256 of all files and of the model, versions, SoC and all options that it was
-    compiled with, and where the ranges came from (`ranges.json` beside the model); `load` checks it. All files are
-    written, or none, and only over an older context.
+    name another Hexagon. The binary lies in the ONNX file, or beside it as `<stem>_qnn.bin` if not `embed`;
+    `<stem>.json` is the manifest that `load` checks. All are written, or none, and only over an older context.
 
     Raises as `load(path, "htp")` does, and ValueError for a context, a model that is not quantized, a name that does
     not end in .onnx or is taken by another file. Source: ONNX Runtime, "EPContext design".

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 
 from helpers.graph import StrPath, save_json, sha256
-from helpers.targets.qnn import HEXAGON, hexagon
+from helpers.targets.provider import HEXAGON, hexagon
 
 
 def is_context(path: StrPath) -> bool:
@@ -27,19 +27,12 @@ def is_context(path: StrPath) -> bool:
 
 
 def manifest(path: StrPath) -> Path:
-    """Where the manifest of a context lies: beside it, with .json for .onnx.
-
-    >>> manifest("phone/model.onnx").as_posix()
-    'phone/model.json'
-    """
+    """Where the manifest of a context lies: beside it, with .json for .onnx."""
     return Path(path).with_suffix(".json")
 
 
 def write_manifest(path: Path, source: Path, built_for: dict[str, str], options: dict[str, str]) -> Path:
-    """Write the manifest of the context `path` and of all its files, made from the QDQ model `source`.
-
-    `built_for` names the Hexagon, `options` are all of the provider that it was compiled with.
-    """
+    """The manifest of the context `path`, made from `source` for a Hexagon with these options of the provider."""
     files = sorted(f for f in path.parent.iterdir() if f.name.startswith(path.stem) and f.suffix in (".onnx", ".bin"))
     record = {
         "files": {f.name: sha256(f) for f in files},
@@ -104,8 +97,8 @@ def built_for(record: dict[str, Any]) -> dict[str, str]:
 def fit(path: StrPath, options: dict[str, str]) -> dict[str, str]:
     """Check a context's files and return `options` with the VTCM that it was compiled for.
 
-    Raises ValueError where it was compiled for another Hexagon than `options` name: the backend would run it all the
-    same, with the arithmetic of its own. A session on a real NPU names none, and is not compared.
+    Raises ValueError where it was compiled for another Hexagon: the backend would run it, as that one. A session on a
+    real NPU names none, and is not compared.
     """
     made = built_for(verify_manifest(path))
     if "soc_model" not in options:

@@ -31,7 +31,6 @@ class Cpu(Target):
     quickly: ClassVar = {"optimize": True}  # YOLOv8n in 8 bits: 0.6 of the time, drift 0.072 for 0.069
 
     def describe(self) -> str:
-        """ONNX Runtime's version and the kind of processor."""
         return f"ONNX Runtime {ort.__version__} on {platform.machine()}"
 
     def open(

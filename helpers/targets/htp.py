@@ -9,7 +9,7 @@ import onnxruntime as ort
 from helpers.graph import Model
 from helpers.targets import context
 from helpers.targets.onnxruntime_session import open_session, placement, session_options
-from helpers.targets.qnn import QNN, provider_options, qnn, quiet_stdout, refuse_another, remember
+from helpers.targets.provider import QNN, provider_options, qnn, quiet_stdout, refuse_another, remember
 from helpers.targets.target import Target
 
 
@@ -23,7 +23,6 @@ class Htp(Target):
     proves_placement = True
 
     def unavailable(self) -> str | None:
-        """Why there is no HTP: Linux x86_64 emulates it, Windows ARM64 has the NPU."""
         try:
             qnn()
         except RuntimeError as e:
@@ -31,7 +30,6 @@ class Htp(Target):
         return None
 
     def describe(self) -> str:
-        """Whether this is the NPU or its emulator."""
         if qnn()[1]:
             return "Hexagon HTP, emulated on this CPU as Snapdragon X Elite (v73): exact codes, meaningless time"
         return "Hexagon HTP of this machine's NPU"
@@ -39,7 +37,18 @@ class Htp(Target):
     def open(self, model: Model | Path, **options: str) -> ort.InferenceSession:
         """A session whole on the HTP, or RuntimeError that names the node which is not; ValueError for its options."""
         device, needed = qnn()
-        return _open_whole(model, device, provider_options(options, needed), emulated=bool(needed), asked=options)
+        used = provider_options(options, needed)
+        if not isinstance(model, Model) and context.is_context(model):
+            used = context.fit(model, used)  # the backend runs a damaged one, or another chip's, without a word
+        if needed:
+            refuse_another(used)
+        with quiet_stdout():
+            session = _open_whole(model, device, used)
+        session.disable_fallback()
+        _refuse_fallback(model, placement(session), options)
+        if needed:
+            remember(session, used)
+        return session
 
 
 def qnn_options(device: ort.OrtEpDevice, options: dict[str, str], whole: bool) -> ort.SessionOptions:
@@ -50,28 +59,14 @@ def qnn_options(device: ort.OrtEpDevice, options: dict[str, str], whole: bool) -
     return so
 
 
-def _open_whole(
-    model: Model | Path, device: ort.OrtEpDevice, options: dict[str, str], emulated: bool, asked: dict[str, str]
-) -> ort.InferenceSession:
-    """A session whole on the HTP; `asked` are the options that the caller gave, to be named where it fails."""
-    if not isinstance(model, Model) and context.is_context(model):
-        options = context.fit(model, options)  # the backend runs a damaged one, or another chip's, without a word
-    if emulated:
-        refuse_another(options)
-    with quiet_stdout():
-        try:
-            session = open_session(model, qnn_options(device, options, whole=True), enable_fallback=0)
-        except RuntimeError as e:
-            if "explicitly disabled by the user" not in str(e):
-                raise
-            # Once more with the fallback, only to name the nodes that would take it.
-            with_fallback = qnn_options(device, {**options, "offload_graph_io_quantization": "0"}, whole=False)
-            session = open_session(model, with_fallback)
-    session.disable_fallback()
-    _refuse_fallback(model, placement(session), asked)
-    if emulated:
-        remember(session, options)
-    return session
+def _open_whole(model: Model | Path, device: ort.OrtEpDevice, options: dict[str, str]) -> ort.InferenceSession:
+    """A session whole on the HTP, or one with the fallback, which only serves to name the nodes that would take it."""
+    try:
+        return open_session(model, qnn_options(device, options, whole=True), enable_fallback=0)
+    except RuntimeError as e:
+        if "explicitly disabled by the user" not in str(e):
+            raise
+    return open_session(model, qnn_options(device, options | {"offload_graph_io_quantization": "0"}, whole=False))
 
 
 def _refuse_fallback(model: Model | Path, placed: dict[str, str], asked: dict[str, str]) -> None:

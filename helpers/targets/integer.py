@@ -19,17 +19,15 @@ class Integer(Target):
     npu_codes = True
 
     def describe(self) -> str:
-        """What it computes, and what it takes."""
-        return "Hexagon HTP's arithmetic in NumPy: A8W8 graphs, the same codes, on any machine"
+        return "Hexagon HTP's arithmetic in NumPy: A8W8 and W4A8 graphs, the same codes, on any machine"
 
     def open(self, model: Model | Path, **options: Any) -> Session:
-        """The simulator behind the methods of a session; raises ValueError for options, and as `Simulator` does."""
+        """Raises ValueError for options, and as `Simulator` does."""
         if options:
             raise ValueError("target 'integer' takes no options; it computes the graph as the HTP would.")
         return Session(model)
 
     def simulator(self, model: ModelLike) -> Simulator:
-        """The simulator itself, which shows every tensor."""
         return Simulator(model)
 
 

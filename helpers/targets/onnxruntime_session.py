@@ -19,11 +19,7 @@ ARRAY_TYPES = {  # what a session calls the type of an input or output, and the 
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:
-    """Options that keep the log silent and record where each node was placed.
-
-    >>> session_options(threads=1).intra_op_num_threads
-    1
-    """
+    """Options that keep the log silent and record where each node was placed."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong comes as an exception
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -33,12 +29,7 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
 
 
 def open_session(model: Model | Path, options: ort.SessionOptions, **keywords: Any) -> ort.InferenceSession:
-    """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason.
-
-    >>> open_session(Path("gone.onnx"), session_options())
-    Traceback (most recent call last):
-    RuntimeError: gone.onnx: does not load: ...
-    """
+    """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason."""
     source = model.proto.SerializeToString() if isinstance(model, Model) else str(model)
     try:
         return ort.InferenceSession(source, options, **keywords)
@@ -52,10 +43,9 @@ def open_session(model: Model | Path, options: ort.SessionOptions, **keywords: A
 def placement(session: ort.InferenceSession) -> dict[str, str]:
     """Where each node runs, {node name: provider}, as ONNX Runtime recorded it when the session was built.
 
-    `session.get_providers()` is no proof: it lists QNN even when every node sits on the CPU.
-    It counts nodes as handed to the providers, which is before they fuse anything; a DequantizeLinear that
-    several nodes read was copied for each of them. On the way to the HTP, ONNX Runtime also turns the graph to
-    channels-last: names get a `_token_N` behind them, and Transposes come in.
+    `session.get_providers()` is no proof: it lists QNN even when every node sits on the CPU. Nodes are those handed to
+    the providers: not fused yet, a DequantizeLinear once for each reader, and for the HTP channels-last, with
+    Transposes and a `_token_N` behind the names.
 
     >>> from helpers import assets, targets
     >>> set(placement(targets.load(assets.model())).values())

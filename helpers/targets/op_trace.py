@@ -24,10 +24,10 @@ class Kernel(NamedTuple):
 
 
 def op_trace(path: StrPath, feed: Feed | None = None) -> list[Kernel]:
-    """What the HTP made of a model's nodes, read from the backend's own trace of one run: who was fused with whom.
+    """The HTP's kernels in one run, from the backend's own trace; one of 0 cycles was fused into another.
 
-    A kernel of 0 cycles was fused into another: SiLU's Sigmoid into its Mul. Without a `feed` the inputs are zeros.
-    Raises as `load(path, "htp")` does. Source: ONNX Runtime, "QNN Execution Provider", framework op trace.
+    Without a `feed` the inputs are zeros. Raises as `load(path, "htp")` does. Source: ONNX Runtime, "QNN Execution
+    Provider", framework op trace.
     """
     path = Path(path).resolve()
     with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):  # it leaves a file where it stands
@@ -40,9 +40,8 @@ def op_trace(path: StrPath, feed: Feed | None = None) -> list[Kernel]:
         del session
         with open(trace, encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["Message"] == "NODE"]
-    return [_kernel(row) for row in rows if row["ONNX Source Ops"]]
-
-
-def _kernel(row: dict[str, str]) -> Kernel:
-    name, _, _ = row["Event Identifier"].rpartition(":OpId_")
-    return Kernel(name, int(row["Time"]), tuple(row["ONNX Source Ops"].split(";")))
+    return [
+        Kernel(row["Event Identifier"].rpartition(":OpId_")[0], int(row["Time"]), tuple(nodes.split(";")))
+        for row in rows
+        if (nodes := row["ONNX Source Ops"])
+    ]

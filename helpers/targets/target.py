@@ -27,8 +27,7 @@ class Target:
     quantized or not, and shows any tensor. `proves_placement`: nodes could land elsewhere, so that it must be shown
     that none did. `quickly`: options of `open` that are quicker and hardly change the numbers.
 
-    >>> from helpers import targets
-    >>> targets.get("cpu").runs_floats, targets.get("cpu").npu_codes
+    >>> get("cpu").runs_floats, get("cpu").npu_codes
     (True, False)
     """
 
@@ -97,12 +96,10 @@ def targets() -> dict[str, str]:
 def load(model: ModelLike, target: str = "cpu", *, optimize: bool = False, **options: Any) -> ort.InferenceSession:
     """Open an ONNX model on one target, whole, or fail: no node moves elsewhere in silence.
 
-    `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse,
-    which changes QDQ results; `threads` and `arena` set what it takes of the machine). `htp` compiles it for the
-    Hexagon: on the NPU where there is one, else in Qualcomm's emulator as Snapdragon X Elite; its `options` are the
-    QNN provider's own, as strings, and checked; `soc_model` or `htp_arch` ask the emulator for another Hexagon.
-    `integer` is `helpers.integer`: the HTP's arithmetic in NumPy, on any machine; what it returns runs like a session
-    but has no `placement`.
+    `cpu` keeps the graph as written (`optimize=True` lets ONNX Runtime fuse, which changes QDQ results; `threads` and
+    `arena` set what it takes of the machine). `htp` compiles it for the NPU, or Qualcomm's emulator of Snapdragon X
+    Elite; its `options` are the QNN provider's, as strings: `soc_model` or `htp_arch` ask for another Hexagon.
+    `integer` is the HTP's arithmetic in NumPy; what it returns runs like a session but has no `placement`.
 
     Raises FileNotFoundError (no such file), ValueError (not a model, unknown target, option or value, a context
     for another Hexagon) and RuntimeError (the target is not here, refuses part of the graph: the node is named, or is

@@ -1,31 +1,8 @@
 """What a model is for: inputs in, results out; a file a task, found by itself."""
 
 from helpers.tasks.detection import Detector, evaluate, labels
-from helpers.tasks.feeds import Feeds, letterbox, picture_input
-from helpers.tasks.head_drift import Drift, drift_against, head_drift, outputs, reference_outputs
+from helpers.tasks.drift import Drift, drift_against, head_drift, outputs, reference_outputs
+from helpers.tasks.feeds import Feeds, letterbox
 from helpers.tasks.task import Task, Words, named, recognise, registry
 from helpers.tasks.yolo_decode import class_scores, decode
 from helpers.tasks.yolo_head import head_convs, split_head
-
-__all__ = [
-    "Detector",
-    "Drift",
-    "Feeds",
-    "Task",
-    "Words",
-    "class_scores",
-    "decode",
-    "drift_against",
-    "evaluate",
-    "head_convs",
-    "head_drift",
-    "labels",
-    "letterbox",
-    "named",
-    "outputs",
-    "picture_input",
-    "recognise",
-    "reference_outputs",
-    "registry",
-    "split_head",
-]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from helpers import assets, plot, targets
 from helpers.boxes import (
     Detections,
-    Interval,
     Truth,
     average_precision,
     box_iou,
@@ -26,9 +26,10 @@ from helpers.boxes import (
     paired_metrics,
 )
 from helpers.calibrate import Histogram
-from helpers.graph import Feed, Model, ModelLike, StrPath
+from helpers.graph import Model, StrPath
+from helpers.plot.accuracy import DRIFTS
+from helpers.tasks.drift import drift_against, reference_outputs
 from helpers.tasks.feeds import Feeds, ImageLike, letterbox, picture_input
-from helpers.tasks.head_drift import Drift, Seen, drift_against, reference_outputs
 from helpers.tasks.task import Range, Task, Words
 from helpers.tasks.yolo_decode import decode
 from helpers.tasks.yolo_head import find, is_decoded, of_model, of_outputs, split_head
@@ -40,9 +41,8 @@ JUDGED = 0.001  # the score above which a box counts for AP, as in COCO's tables
 class Detector:
     """A YOLOv8 ONNX model (whole or cut; FP32 or QDQ) on one target, from image to boxes.
 
-    `target` and `options` are `targets.load`'s. `size` is the input's (height, width), `names` are those of the
-    classes, as the model's metadata has them. Raises as `targets.load` does, and ValueError for a model that is no
-    YOLOv8 detector, such as a classifier.
+    `size` is the input's (height, width), `names` are those of the classes. Raises as `targets.load` does, and
+    ValueError for a model that is no YOLOv8 detector.
 
     >>> xyxy, scores, classes = Detector(assets.model()).detect(assets.images()[0])
     >>> xyxy.shape[1], len(scores) == len(classes)
@@ -63,15 +63,11 @@ class Detector:
         self.names: dict[int, str] = ast.literal_eval(metadata.get("names", "{}"))
 
     def results(self, image: ImageLike) -> Detections:
-        """Every box worth judging, as `detect` gives them: those above 0.001."""
+        """As `detect`, with every box above 0.001, as COCO's tables judge them."""
         return self.detect(image, conf=JUDGED)
 
     def detect(self, image: ImageLike, conf: float = SHOWN, iou: float = 0.7, max_det: int = 300) -> Detections:
-        """Boxes of one image as `(xyxy in its own pixels, scores, classes)`, best first.
-
-        Those above `conf`, without those that `boxes.nms` removes at `iou`, at most `max_det`. Raises as `letterbox`
-        does.
-        """
+        """Boxes above `conf` that `boxes.nms` keeps, `(xyxy in the image's px, scores, classes)`, best first."""
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else assets.open_image(image)
         x, gain, pad = letterbox(image, self.size)
         xyxy, scores, classes = decode(self.session.run(None, {self.input: x}), self.size, conf)
@@ -111,29 +107,18 @@ def evaluate(
 ) -> dict[str, float]:
     """AP of one model on labelled images: every box above 0.001 counts, IoU 0.7 in NMS, as COCO's tables do.
 
-    With a `concurrent.futures` executor (dask.distributed's `get_executor()` is one) its workers detect, eight
-    images at a time; they must reach the model and the images by the same paths. The result is the same. Raises as
-    `labels`, `Detector` and `average_precision` do.
+    With a `concurrent.futures` executor its workers detect, eight images at a time, and must reach model and images
+    by the same paths. Raises as `labels`, `Detector` and `average_precision` do.
     """
     truths, detector = [labels(image) for image in images], Detector(path, target, **options)
-    found: list[Detections] = []
-    with tqdm(total=len(truths), unit="picture", leave=False) as bar:
+    found: Iterable[Detections] = map(detector.results, images)
+    if executor is not None:
+        detect = functools.partial(_detect_shard, detector.path, target, options)
+        shards = [images[i : i + 8] for i in range(0, len(images), 8)]
+        found = itertools.chain.from_iterable(executor.map(detect, shards))
+    with tqdm(found, total=len(truths), unit="picture", leave=False) as bar:
         bar.set_description(f"{detector.path.stem} on {target}")  # escaped; a `desc=` goes into the page as raw HTML
-        for part in _detected(detector, images, executor, options):
-            found += part
-            bar.update(len(part))
-    return average_precision(found, truths)
-
-
-def _detected(
-    detector: Detector, images: Sequence[StrPath], executor: Executor | None, options: dict[str, Any]
-) -> Iterator[list[Detections]]:
-    """The results of all images in their order, some at a time."""
-    if executor is None:
-        return ([detector.results(image)] for image in images)
-    shards = [images[i : i + 8] for i in range(0, len(images), 8)]
-    tasks = [(detector.path, detector.target, options, shard) for shard in shards]
-    return iter(executor.map(_detect_shard, *zip(*tasks, strict=True)))
+        return average_precision(list(bar), truths)
 
 
 def _detect_shard(path: Path, target: str, options: dict[str, Any], images: Sequence[StrPath]) -> list[Detections]:
@@ -157,7 +142,7 @@ class Detection(Task):
         "flips": "found as another class, share",
     }
     history: ClassVar = {"agreement": "agreement", "iou_drift": "IoU drift", "jitter_abs": "|Δ score|"}
-    drifts: ClassVar = {"score": "scores: mean |change|", "box": "boxes: mean 1 − IoU"}
+    drifts: ClassVar = DRIFTS
 
     def recognise(self, model: Model) -> bool:
         try:
@@ -166,17 +151,15 @@ class Detection(Task):
             return False
         return True
 
-    def prepare(self, model: ModelLike, out: StrPath) -> Path:
-        return split_head(model, out)
-
-    def inputs(self, source: StrPath) -> list[Path]:
-        return assets.images(source)
-
-    def feeds(self, paths: Iterable[StrPath], model: StrPath) -> Feeds:
-        return Feeds(paths, model)
-
-    def runner(self, path: StrPath, target: str = "cpu", **options: Any) -> Detector:
-        return Detector(path, target, **options)
+    prepare = staticmethod(split_head)
+    inputs = staticmethod(assets.images)
+    feeds = staticmethod(Feeds)
+    runner = staticmethod(Detector)
+    agreement = staticmethod(paired_metrics)
+    score = staticmethod(evaluate)
+    picture = staticmethod(plot.overlay)
+    reference_outputs = staticmethod(reference_outputs)
+    drift_against = staticmethod(drift_against)
 
     def count(self, results: Detections) -> int:
         return int((results[1] > SHOWN).sum())
@@ -184,27 +167,17 @@ class Detection(Task):
     def change(self, reference: Detections, test: Detections) -> float:
         return float(np.abs(paired_boxes([reference], [test])["jitter"]).sum())
 
-    def agreement(self, reference: Sequence[Detections], test: Sequence[Detections]) -> dict[str, Interval]:
-        return paired_metrics(reference, test)
-
-    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu") -> dict[str, float]:
-        return evaluate(path, inputs, target)
-
-    def picture(self, path: StrPath, reference: Detections, test: Detections, names: Mapping[int, str]) -> Figure:
-        return plot.overlay(path, reference, test, names)
-
     def rows(self, reference: Detections, test: Detections, names: Mapping[int, str]) -> list[tuple]:
         found: list[tuple] = [("box", "score FP32 → INT8", "change", "IoU")]
         partner = dict(match(reference, test))
         for i in np.flatnonzero(reference[1] > SHOWN).tolist():
-            category, score = int(reference[2][i]), reference[1][i]
-            name = names.get(category, category)
-            if i not in partner:
-                found.append((name, f"{score:.3f} → none", "lost", "–"))
-                continue
-            j = partner[i]
-            other, iou = test[1][j], box_iou(reference[0][i], test[0][j])
-            found.append((name, f"{score:.3f} → {other:.3f}", f"{other - score:+.3f}", f"{iou:.3f}"))
+            category, score, j = int(reference[2][i]), reference[1][i], partner.get(i)
+            if j is None:
+                cells = f"{score:.3f} → none", "lost", "–"
+            else:
+                other, iou = test[1][j], box_iou(reference[0][i], test[0][j])
+                cells = f"{score:.3f} → {other:.3f}", f"{other - score:+.3f}", f"{iou:.3f}"
+            found.append((names.get(category, category), *cells))
         return found
 
     def output_ranges(self, model: Model, histograms: Mapping[str, Histogram]) -> dict[str, Range]:
@@ -222,14 +195,6 @@ class Detection(Task):
         """The DFL logits: a box's sides are read off them."""
         found = of_model(model)
         return [list(found.boxes)] if found else []
-
-    def reference_outputs(self, fp32: Model | StrPath, feeds: Iterable[Feed]) -> list[list[Seen]]:
-        return reference_outputs(fp32, feeds)
-
-    def drift_against(
-        self, reference: list[list[Seen]], qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu"
-    ) -> Drift:
-        return drift_against(reference, qdq_model, feeds, target)
 
 
 TASK = Detection()

@@ -20,8 +20,8 @@ ImageLike = StrPath | Image.Image | np.ndarray  # a file, an open image, or H×W
 def letterbox(image: ImageLike, size: Size = 640) -> tuple[np.ndarray, float, tuple[int, int]]:
     """Fit an image into `size`, keeping its aspect, grey (114) around it: `(x, gain, (left, top))`.
 
-    x is 1×3×H×W float32 in 0…1, RGB; a point of the image sits at `gain·p + (left, top)` px in x. Calibration and
-    inference share this one function: another resize would be another distribution. Raises as `open_image` does.
+    x is 1×3×H×W float32 in 0…1, RGB; a point p of the image sits at gain·p + (left, top) px in x. Raises as
+    `open_image` does.
 
     >>> x, gain, pad = letterbox(Image.new("RGB", (100, 50)), (320, 400))
     >>> x.shape, gain, pad
@@ -41,11 +41,7 @@ def letterbox(image: ImageLike, size: Size = 640) -> tuple[np.ndarray, float, tu
 
 
 def height_width(size: Size) -> tuple[int, int]:
-    """(height, width) of a `Size`.
-
-    >>> height_width(640)
-    (640, 640)
-    """
+    """(height, width) of a `Size`."""
     return size if isinstance(size, tuple) else (size, size)
 
 
@@ -59,12 +55,30 @@ def picture_input(session: Any, path: StrPath) -> tuple[str, tuple[int, int]]:
     return first.name, size
 
 
-class Feeds:
+class FeedList:
+    """Input files as {input name: array} in a fixed order, read one at a time and anew at each pass."""
+
+    paths: list[Any]
+
+    def read(self, path: Any) -> dict[str, np.ndarray]:
+        """The feed that one file holds; ValueError that names it where it is no input."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.read(self.paths[index])
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return map(self.read, self.paths)
+
+
+class Feeds(FeedList):
     """Images as `{input name: 1×3×H×W float32}`, read one at a time and anew at each pass, so memory stays flat.
 
-    `model` (a path) sets the input's `name` and `size`, (height, width); without it they are 'images' and (640, 640),
-    YOLOv8's own. Raises ValueError at once (no images; a model that takes no image) and names an unreadable image when
-    it is reached.
+    `model` sets the input's `name` and `size`, (height, width); without it they are YOLOv8's 'images' and (640, 640).
+    Raises ValueError (no images; a model that takes no image; an unreadable image, when it is reached).
 
     >>> from helpers import assets
     >>> feeds = Feeds(assets.images()[:2], assets.model())
@@ -73,18 +87,13 @@ class Feeds:
     """
 
     def __init__(self, paths: StrPath | Iterable[ImageLike], model: StrPath | None = None):
-        self.paths: list[ImageLike] = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        self.paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not self.paths:
             raise ValueError("no pictures were given; name a folder that holds .jpg or .png files.")
         self.name, self.size = "images", (640, 640)
         if model is not None:
             self.name, self.size = picture_input(targets.load(model), model)
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return {self.name: letterbox(self.paths[index], self.size)[0]}
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return (self[i] for i in range(len(self)))
+    def read(self, path: ImageLike) -> dict[str, np.ndarray]:
+        """The feed of one image."""
+        return {self.name: letterbox(path, self.size)[0]}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -15,6 +15,7 @@ import helpers.tasks as package
 from helpers.boxes import Interval
 from helpers.calibrate import Histogram
 from helpers.graph import Feed, Model, ModelLike, StrPath, float_model
+from helpers.tasks.feeds import FeedList
 
 Range = tuple[float, float]
 
@@ -28,40 +29,11 @@ class Words(NamedTuple):
     results: str = "outputs"
 
 
-class FeedList(Protocol):
-    """Feeds in a fixed order, made anew each time they are read, so that memory stays flat."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Feed: ...
-
-    def __iter__(self) -> Iterator[Feed]: ...
-
-
-class Runner(Protocol):
-    """A model on a target: from an input file to the task's results; `names` are those of the classes, if any."""
-
-    names: dict[int, str]
-
-    def results(self, image: Any) -> Any: ...
-
-
-class TotalDrift(Protocol):
-    """How far a quantized model is from its float one: a NamedTuple with the fields of `Task.drifts`."""
-
-    @property
-    def total(self) -> float: ...
-
-    def _asdict(self) -> dict[str, Any]: ...
-
-
 class Task:
     """One kind of model. A file of this folder with a `TASK`, an instance of a subclass, is all it takes.
 
-    Write the methods in their order here: first which models are meant and how an input file becomes `results` (in
-    whatever form you like: only the task looks inside), then how two results are compared and shown, then what a
-    drift is, which the recipe lowers. What comes last has defaults. Where results are a model's outputs as they are,
-    derive from `tensors.Tensors`, which has all of this, and write what differs.
+    Write the methods in their order here; only the task looks inside its `results`, whatever their form. Where they
+    are a model's outputs as they are, derive from `tensors.Tensors` and write what differs.
     """
 
     name: ClassVar[str]
@@ -71,8 +43,6 @@ class Task:
     history: ClassVar[dict[str, str]]  # up to three of them with short words, which the workbench plots
     drifts: ClassVar[dict[str, str]]  # the fields of a drift, with words for them
     words: ClassVar[Words] = Words()  # what messages call its inputs and results
-
-    # From a model and a file to results.
 
     def recognise(self, model: Model) -> bool:
         """Whether this graph, whole or prepared, is one of this task."""
@@ -85,22 +55,17 @@ class Task:
         """
         return float_model(model).with_stored_constants().save(out)
 
-    def inputs(self, source: StrPath) -> list[Path]:
-        """The files of a folder (or a name that `assets` knows) that hold this task's inputs, in order of name.
-
-        Raises FileNotFoundError or ValueError where there are none.
-        """
+    def inputs(self, source: StrPath, /) -> list[Path]:
+        """A folder's files that hold inputs, in order of name; FileNotFoundError or ValueError where there are none."""
         raise NotImplementedError
 
     def feeds(self, paths: Sequence[Path], model: StrPath) -> FeedList:
-        """The files as {input name: array}; ValueError that names the file, when it is reached and is no input."""
+        """The files as {input name: array}."""
         raise NotImplementedError
 
-    def runner(self, path: StrPath, target: str = "cpu", **options: Any) -> Runner:
-        """A model on a target; raises as `targets.load` does."""
+    def runner(self, path: StrPath, target: str = "cpu", **options: Any) -> Any:
+        """A model on a target: `results(path)` of an input file, and `names` of the classes, if any."""
         raise NotImplementedError
-
-    # Two results of one input, compared and shown.
 
     def count(self, results: Any) -> int:
         """How much there is to see in one input's results, to choose the one to look at first."""
@@ -114,11 +79,11 @@ class Task:
         """How far `test`'s results are from `reference`'s on the same inputs, without labels."""
         raise NotImplementedError
 
-    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu") -> dict[str, float]:
+    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu", /) -> dict[str, float]:
         """What labels say of a model, {metric: 0…1}; ValueError or FileNotFoundError where there are none."""
         raise NotImplementedError
 
-    def picture(self, path: StrPath, reference: Any, test: Any, names: Mapping[int, str]) -> Figure:
+    def picture(self, path: StrPath, reference: Any, test: Any, names: Mapping[int, str], /) -> Figure:
         """One input with both results: what changed between them."""
         raise NotImplementedError
 
@@ -126,16 +91,14 @@ class Task:
         """The same as a table, its head first."""
         raise NotImplementedError
 
-    # What the recipe lowers, and what it may know of the outputs.
-
     def reference_outputs(self, fp32: Model | StrPath, feeds: Iterable[Feed]) -> Any:
         """What `drift_against` needs of the float model on these feeds; ValueError where it gives nothing to judge."""
         raise NotImplementedError
 
     def drift_against(
-        self, reference: Any, qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu"
-    ) -> TotalDrift:
-        """How far a quantized model drifts from what `reference_outputs` gave on the same feeds."""
+        self, reference: Any, qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu", /
+    ) -> Any:
+        """A NamedTuple with the fields of `drifts`, and `total`: how far a quantized model is from its float one."""
         raise NotImplementedError
 
     def output_ranges(self, model: Model, histograms: Mapping[str, Histogram]) -> dict[str, Range]:
@@ -177,7 +140,7 @@ def named(name: str) -> Task:
     >>> named("tensors").last_resort
     True
     """
-    for task in registry():
-        if task.name == name:
-            return task
-    raise ValueError(f"task '{name}' is unknown; choose one of {', '.join(task.name for task in registry())}.")
+    tasks = {task.name: task for task in registry()}
+    if name not in tasks:
+        raise ValueError(f"task '{name}' is unknown; choose one of {', '.join(tasks)}.")
+    return tasks[name]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-import onnx
 from matplotlib.figure import Figure
 
 from helpers import plot, targets
 from helpers.boxes import Interval, interval, resampled
 from helpers.error import sqnr_db
 from helpers.graph import Feed, Model, ModelLike, StrPath
+from helpers.tasks.feeds import FeedList
 from helpers.tasks.task import Task
 
 ARRAYS = {".npy", ".npz"}
@@ -23,11 +23,7 @@ Outputs = dict[str, np.ndarray]
 
 
 class Noise(NamedTuple):
-    """Share of the outputs' power that is error: Σ (a − b)² / Σ a², the mean over outputs; 0.01 is 20 dB.
-
-    >>> Noise(0.01).total
-    0.01
-    """
+    """Share of the outputs' power that is error: Σ (a − b)² / Σ a², the mean over outputs; 0.01 is 20 dB."""
 
     noise: float
 
@@ -36,12 +32,11 @@ class Noise(NamedTuple):
         return self.noise
 
 
-class ArrayFeeds:
+class ArrayFeeds(FeedList):
     """.npz files (an array for each input, by its name) or .npy files (the one input) as {input name: array}.
 
-    One file is one feed, read anew at each pass. Raises ValueError at once where there is no file, and names the file
-    when it is reached: not an array, an .npy for a model of several inputs, an input missing or not the model's,
-    another kind of number or another shape than the model's. Floats become the model's, float64 float32.
+    One file is one feed; floats become the model's. Raises ValueError where there is no file, and where one does not
+    hold the model's inputs in their shapes and types, when it is reached.
 
     >>> from onnx.parser import parse_model
     >>> net = parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
@@ -56,19 +51,7 @@ class ArrayFeeds:
         if not self.paths:
             raise ValueError("no inputs were given; name a folder that holds .npz or .npy files.")
         graph = Model.of(model)
-        kinds = {name: value.type.tensor_type.elem_type for name, value in graph.inputs.items()}
-        self._wanted = {
-            name: (onnx.helper.tensor_dtype_to_np_dtype(kind), graph.shapes[name]) for name, kind in kinds.items()
-        }
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Outputs]:
-        return (self[k] for k in range(len(self)))
-
-    def __getitem__(self, index: int) -> Outputs:
-        return self.read(self.paths[index])
+        self._wanted = graph.input_types
 
     def read(self, path: StrPath) -> Outputs:
         """The feed that one file holds."""
@@ -147,11 +130,8 @@ class Tensors(Task):
             raise ValueError(f"{source}: holds no .npz or .npy files; {text}.")
         return found
 
-    def feeds(self, paths: Sequence[StrPath], model: ModelLike) -> ArrayFeeds:
-        return ArrayFeeds(paths, model)
-
-    def runner(self, path: StrPath, target: str = "cpu", **options: Any) -> ArrayRunner:
-        return ArrayRunner(path, target, **options)
+    feeds = staticmethod(ArrayFeeds)
+    runner = staticmethod(ArrayRunner)
 
     def count(self, results: Outputs) -> int:
         return 1
@@ -172,9 +152,8 @@ class Tensors(Task):
         return {"sqnr_db": interval(db.min(1)), "cosine": interval(cosine.min(1))}
 
     def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu") -> dict[str, float]:
-        raise ValueError(
-            f"{path}: nothing says what its outputs mean, so labels cannot score it; agreement is what there is."
-        )
+        text = "nothing says what its outputs mean, so labels cannot score it; agreement is what there is"
+        raise ValueError(f"{path}: {text}.")
 
     def picture(self, path: StrPath, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> Figure:
         return plot.output_error(reference, test)
@@ -191,9 +170,8 @@ class Tensors(Task):
         for k, feed in enumerate(feeds):
             found.append(session.run(None, feed))
             if not all(np.isfinite(a).all() for a in found[-1]):
-                raise ValueError(
-                    f"the float model gives NaN or inf for input {k}, so nothing can be judged by it; leave it out."
-                )
+                text = "so nothing can be judged by it; leave it out"
+                raise ValueError(f"the float model gives NaN or inf for input {k}, {text}.")
         return found
 
     def drift_against(
@@ -202,6 +180,7 @@ class Tensors(Task):
         qdq_model: Model | StrPath,
         feeds: Iterable[Feed],
         target: str = "cpu",
+        /,
     ) -> Noise:
         """The mean over outputs of Σ (a − b)² / Σ a², all feeds together."""
         session, sums = targets.load(qdq_model, target, **targets.get(target).quickly), []

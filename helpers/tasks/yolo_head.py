@@ -22,8 +22,7 @@ _NONE = "no YOLOv8 detection head found; give a YOLOv8 detector, exported for de
 class Head(NamedTuple):
     """Tensors of DFL logits (4·reg_max × H × W) and of class logits (classes × H × W), finest stride first.
 
-    `cells` holds (H, W) of each stride, so a stride is the input's size over it. YOLOv8 has three strides
-    (8, 16, 32), its P2 form four; DFL spreads a side of a box over `reg_max` logits.
+    `cells` holds (H, W) of each stride; DFL spreads a side of a box over `reg_max` logits.
 
     >>> Head(("b",), ("s",), ((4, 6),), 16, 80).outputs
     ['b', 's']
@@ -66,12 +65,7 @@ def of_outputs(outputs: Sequence[NamedShape]) -> Head | None:
 
 
 def of_model(model: Model) -> Head | None:
-    """`of_outputs` of a graph's outputs.
-
-    >>> from helpers import assets
-    >>> of_model(Model.of(assets.model())) is None  # a whole graph gives decoded boxes
-    True
-    """
+    """`of_outputs` of a graph's outputs."""
     return of_outputs([(name, model.shapes[name]) for name in model.outputs])
 
 
@@ -113,10 +107,8 @@ def find(model: ModelLike) -> Head:
         scores = [name for name in walk.convs(graph.outputs) if name not in boxes]
         found = of_outputs(_paired(boxes, scores, graph.shapes))
         if found is None and len(scores) > len(boxes):
-            text = f"has {len(boxes)} convolutions for boxes and {len(scores)} others at its end"
-            raise ValueError(
-                f"{text}, where a detector has as many scores as boxes; give one, no segmenter or the like."
-            )
+            text = f"has {len(boxes)} convolutions for boxes and {len(scores)} others at its end, where a detector has"
+            raise ValueError(f"{text} as many scores as boxes; give one, no segmenter or the like.")
     if found is None:
         raise ValueError(_NONE)
     return found
@@ -209,9 +201,8 @@ def split_head(model: ModelLike, out: StrPath) -> Path:
     """Cut a YOLOv8 graph at its last convolutions, so that boxes and scores each keep a scale of their own.
 
     The full graph ends in one Concat of boxes (0…640) and scores (0…1); under one 8-bit scale,
-    S = 640/255 ≈ 2.5, every score is below half a step and becomes 0. `tasks.decode` reads boxes off the cut graph.
-    Outputs: (box logits 1×4·reg_max×H×W, class logits 1×classes×H×W) per stride, finest first. Any version of
-    Ultralytics may have exported it, with any number of strides.
+    S = 640/255 ≈ 2.5, every score is below half a step and becomes 0.
+    Outputs: (box logits 1×4·reg_max×H×W, class logits 1×classes×H×W) per stride, finest first.
 
     Raises ValueError (no YOLOv8 head, dynamic input, not ONNX). Source: Ultralytics' `Detect` module;
     Li et al., "Generalized Focal Loss", 2020 (DFL).

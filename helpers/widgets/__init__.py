@@ -1,6 +1,9 @@
 """Hands on the numbers: a few controls and one picture, redrawn at each step."""
 
-from helpers.widgets.controls import compare, follow, pick_tensor, pick_weight, staircase
+from helpers.widgets.compare import compare
+from helpers.widgets.controls import pick_tensor, pick_weight
+from helpers.widgets.follow import follow
+from helpers.widgets.staircase import staircase
 from helpers.widgets.tuning import TuneRange
 
 __all__ = ["TuneRange", "compare", "follow", "pick_tensor", "pick_weight", "staircase", "tune_range", "workbench"]

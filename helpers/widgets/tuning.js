@@ -1,6 +1,6 @@
 // Draws a histogram with two handles and what the kernel says the range costs. The hand is followed at once, from
 // local state; the numbers come when they come, and the front end merges the steps that the kernel cannot keep up with.
-const PLOT = 230, BELOW = 132, EDGE = 14;
+const PLOT = 200, BELOW = 150, EDGE = 14;
 
 const plain = (v, digits) => (Math.abs(v) < 1e-3 ? Number(v).toExponential(2) : Number(v).toPrecision(digits));
 const short = (v, digits = 4) =>
@@ -31,11 +31,11 @@ function build(el) { // the elements, empty
   const root = make("div", "tune-range", el);
   root.style.setProperty("--plot", PLOT + "px");
   make("div", "hint", root, HINT);
+  const legend = make("div", "legend", root);
   const plot = make("div", "plot", root), canvas = make("canvas", "", plot);
-  const zoom = make("button", "zoom", plot, "zoom to the bulk");
   const numbers = make("div", "numbers", root), lower = make("canvas", "", root), cells = {}, handles = {};
   for (const name of CELLS) {
-    const cell = make("div", "", numbers);
+    const cell = make("div", name, numbers);
     make("span", "", cell, name);
     cells[name] = make("b", "", cell);
   }
@@ -50,11 +50,22 @@ function build(el) { // the elements, empty
     for (const [k, v] of Object.entries({ role: "slider", "aria-label": label, "aria-orientation": "horizontal" }))
       handle.setAttribute(k, v);
   }
-  return { root, plot, canvas, zoom, lower, cells, handles };
+  return { root, legend, plot, canvas, lower, cells, handles };
+}
+
+function label(legend, tensor) { // which method's ends which colour shows; returns the button that zooms
+  legend.replaceChildren();
+  make("span", "", legend, "log counts:");
+  for (const { colour, label } of Object.keys(tensor.marks).map((name) => tensor.methods[name])) {
+    const entry = make("span", "method", legend);
+    make("i", "", entry).style.background = colour;
+    entry.append(label);
+  }
+  return make("button", "zoom", legend);
 }
 
 function texts(step) { // the numbers as they are shown
-  return { S: short(step.scale), Z: short(step.zero_point), clipped: short(step.clipped) + " %",
+  return { S: short(step.scale), Z: String(step.zero_point), clipped: short(step.clipped, 3) + " %",
     SQNR: step.sqnr_db === null ? "∞" : step.sqnr_db.toFixed(1) + " dB", clipping: short(step.clipping),
     rounding: short(step.rounding), MSE: short(step.mse),
     holds: `${short(step.left, 3)} … ${short(step.right, 3)}` };
@@ -79,7 +90,7 @@ function drawPlot(c, tensor, area, heights, range, [a, b], toX, wide) {
   c.fillRect(left, 0, right - left, bottom);
   c.fillStyle = "#808080";
   heights.forEach((h, k) => {
-    const tall = h * (bottom - 34);
+    const tall = h * (bottom - 6);
     c.fillRect(EDGE + k * column, bottom - tall, Math.ceil(column * 10) / 10, tall);
   });
   Object.entries(tensor.marks).forEach(([name, ends], k) => { // where each method would put the ends
@@ -91,22 +102,13 @@ function drawPlot(c, tensor, area, heights, range, [a, b], toX, wide) {
   for (const end of [range.rmin, range.rmax]) c.fillRect(toX(end) - 1, 0, 2, bottom);
   c.fillStyle = ink;
   drawAxis(c, area, toX, bottom, wide);
-  c.fillText("values per column, log scale", EDGE + 2, 12);
-  let x = EDGE + 2; // a legend that needs no second look
-  for (const { colour, label } of Object.keys(tensor.marks).map((name) => tensor.methods[name])) {
-    c.fillStyle = colour;
-    c.fillRect(x, 22, 9, 9);
-    c.fillStyle = ink;
-    c.fillText(label, x + 13, 31);
-    x += 26 + c.measureText(label).width;
-  }
 }
 
 function drawStairs(c, step, side) {
   const ink = c.fillStyle, S = step.scale, Z = step.zero_point, [qmin, qmax] = step.codes;
-  const middle = EDGE + side / 2, unit = side / 9, foot = BELOW - 16, up = (foot - 18) / 9;
+  const middle = EDGE + side / 2, unit = side / 9, foot = BELOW - 34, up = (foot - 18) / 9;
   const code = (k) => Math.min(qmax, Math.max(qmin, Z + k)) - Z; // the staircase, k steps from zero
-  c.fillText("where zero sits: real → code", EDGE, 10);
+  c.fillText("where zero sits: real → code", EDGE, 10, side - 4);
   c.strokeStyle = "#0072B2";
   c.lineWidth = 2;
   c.beginPath();
@@ -117,20 +119,20 @@ function drawStairs(c, step, side) {
   }
   c.stroke();
   c.textAlign = "center";
-  for (const k of [-3, 0, 3]) c.fillText(short(k * S), middle + k * unit, BELOW - 3);
+  for (const k of [-3, 0, 3]) c.fillText(short(k * S, 3), middle + k * unit, foot + 14);
   c.fillStyle = "#D55E00";
   c.beginPath();
   c.arc(middle, foot - 4.5 * up, 4, 0, 7);
   c.fill();
   c.textAlign = "left";
-  c.fillText(`0 is code ${short(Z)}`, middle + 7, foot - 4.5 * up + 16);
+  c.fillText(`0 is code ${Z}`, middle + 7, foot - 4.5 * up + 16);
   c.fillStyle = ink;
 }
 
 function drawMaps(c, step, side, wide) {
   const [rows, columns] = step.shape, one = rows * columns, maps = new Uint8Array(step.maps.buffer, step.maps.byteOffset);
-  const high = BELOW - 18, across = Math.min((wide - side - 60) / 3 - 8, (high * columns) / rows);
-  ["before", "after", `difference, ±${short(step.most)}`].forEach((title, k) => {
+  const high = BELOW - 50, across = Math.min((wide - side - 60) / 3 - 8, (high * columns) / rows);
+  ["before", "after", "difference"].forEach((title, k) => {
     const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
     for (let i = 0; i < one; i++)
       image.data.set([...ramp(maps[k * one + i] / 255, k < 2 ? CIVIDIS : SPLIT), 255], 4 * i);
@@ -140,10 +142,12 @@ function drawMaps(c, step, side, wide) {
     c.drawImage(small, x, 16, across, Math.min(high, (across * rows) / columns));
     c.fillText(title, x, 11, across + 8);
   });
+  const scale = `difference from −${short(step.unit, 3)} (blue) to ${short(step.unit, 3)} (red): one step of minmax in 8 bits`;
+  c.fillText(scale, EDGE, BELOW - 3, wide - 2 * EDGE);
 }
 
 function render({ model, el }) {
-  const { root, plot, canvas, zoom, lower, cells, handles } = build(el);
+  const { root, legend, plot, canvas, lower, cells, handles } = build(el);
   let range = { rmin: 0, rmax: 1 }, view = 0, seq = 0, held = null, frame = 0, queued = false, bars = [];
 
   const area = () => model.get("tensor").views[view];
@@ -225,13 +229,14 @@ function render({ model, el }) {
   }
   const turn = () => {
     view = 1 - view;
-    zoom.textContent = view ? "show all" : "zoom to the bulk";
-    soon();
+    another();
   };
-  zoom.addEventListener("click", turn);
   canvas.addEventListener("dblclick", turn);
 
   function another() {
+    const zoom = label(legend, model.get("tensor"));
+    zoom.textContent = view ? "show all" : "zoom in";
+    zoom.addEventListener("click", turn);
     bars = model.get("tensor").views.map(({ bars: b }) => new Float32Array(b.buffer.slice(b.byteOffset, b.byteOffset + b.byteLength)));
     soon();
   }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import traitlets as t
 from helpers import calibrate, plot
 from helpers.affine import QParams, choose_qparams, fake_quantize, qrange
 from helpers.calibrate import Histogram, RangeCost
+from helpers.widgets.frame import Frame, png
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint4", "int4")
 _SIDE = 96  # pixels of a heat map
@@ -37,15 +37,13 @@ def _view(costs: RangeCost, rmin: float, rmax: float) -> dict[str, Any]:
     return {"low": low - room, "high": high + room, "bars": costs.bars(low - room, high + room)}
 
 
-def _maps(x: np.ndarray, qp: QParams) -> dict[str, Any]:
-    """H×W values before and after, and their difference, as three maps of one byte a value; `most` is its largest."""
+def _maps(x: np.ndarray, qp: QParams, unit: float) -> dict[str, Any]:
+    """H×W values before and after, and their difference from −unit to unit, as three maps of one byte a value."""
     after = fake_quantize(x, qp)
     low, high = float(x.min()), float(x.max())
-    gap = after - x
-    most = max(float(np.abs(gap).max()), 1e-30)
     shades = [255 * (v - low) / ((high - low) or 1) for v in (x, np.clip(after, low, high))]
-    shades.append(127.5 + 127.5 * gap / most)
-    return {"shape": x.shape, "most": most, "maps": np.rint(np.stack(shades)).astype(np.uint8).tobytes()}
+    shades.append(127.5 + 127.5 * np.clip((after - x) / unit, -1, 1))
+    return {"shape": x.shape, "unit": unit, "maps": np.rint(np.stack(shades)).astype(np.uint8).tobytes()}
 
 
 class _Canvas(anywidget.AnyWidget):
@@ -76,7 +74,7 @@ class TuneRange(w.VBox):
     settled = t.Int(0)
 
     def __init__(self, histogram: Histogram, dtype: str = "uint8", sample: np.ndarray | None = None):
-        self._ready, self._dragged, self._seq = False, False, 0
+        self._ready, self._seq = False, 0
         self._drawn: tuple | None = None
         self._past: list[tuple[float, float, str, str]] = []
         self._methods = w.ToggleButtons(
@@ -91,7 +89,7 @@ class TuneRange(w.VBox):
         self._undo = w.Button(description="undo", tooltip="back to the range before", layout=w.Layout(width="80px"))
         self.canvas = _Canvas()
         self.fields = w.HBox([self._dtype, self._low, self._high, self._undo], layout=w.Layout(flex_flow="row wrap"))
-        super().__init__([self._methods, self.canvas, self.fields], layout=w.Layout(max_width="800px"))
+        super().__init__([self._methods, self.canvas, self.fields, Frame()], layout=w.Layout(max_width="800px"))
         self._connect()
         self.show(histogram, dtype, sample)
 
@@ -125,11 +123,12 @@ class TuneRange(w.VBox):
         """
         self._ready = False
         self.costs, self._sample, self._past = RangeCost(histogram), _map(sample), []
+        self._unit = float(choose_qparams(*calibrate.minmax(histogram), "uint8").scale)  # of the map of differences
         self.dtype = dtype or self.dtype
         low, high = calibrate.minmax(histogram)
         self.method, self._home = ("minmax", "minmax") if rmin is None and rmax is None else ("", "minmax")
         self._send_tensor()
-        self._ready, self._dragged, self._drawn = True, False, None
+        self._ready, self._drawn = True, None
         high = high if low < high else low + 1.0  # nothing but one value still needs a range
         self._move(low if rmin is None else rmin, high if rmax is None else rmax)
 
@@ -171,10 +170,9 @@ class TuneRange(w.VBox):
         if not np.isfinite(self.numbers["sqnr_db"]):
             step["sqnr_db"] = None  # JSON knows no infinity
         if self._sample is not None:
-            step |= _maps(self._sample, qp)
+            step |= _maps(self._sample, qp, self._unit)
         self.canvas.step = step
-        if not self._dragged:  # three messages more, that nobody reads while the hand moves
-            self._fields()
+        self._fields()
 
     def _fields(self) -> None:
         self._ready = False  # the fields follow, they do not ask
@@ -186,9 +184,9 @@ class TuneRange(w.VBox):
         asked = change["new"]
         if asked.get("start"):
             self._remember()
-        self._dragged = not asked.get("done")
         self._move(asked["rmin"], asked["rmax"], asked["seq"])
-        self.settled += not self._dragged
+        if asked.get("done"):
+            self.settled += 1
 
     def _remember(self, dtype: str | None = None) -> None:
         self._past = [*self._past[-99:], (self.rmin, self.rmax, self.method, dtype or self.dtype)]
@@ -240,6 +238,5 @@ class TuneRange(w.VBox):
         bundle = super()._repr_mimebundle_(**kwargs) or {}
         qp, n = self.qparams, self.numbers
         title = f"S = {qp.scale:.4g}, Z = {qp.zero_point}: {n['clipped']:.3g} % clipped, SQNR {n['sqnr_db']:.1f} dB"
-        buffer = io.BytesIO()
-        plot.save(plot.ranges(self.costs.h, {self.method or "by hand": (n["left"], n["right"])}, title), buffer)
-        return bundle | {"image/png": buffer.getvalue()}
+        figure = plot.ranges(self.costs.h, {self.method or "by hand": (n["left"], n["right"])}, title)
+        return bundle | {"image/png": png(figure)}

@@ -21,12 +21,17 @@ from helpers.calibrate import RangeCost
 from helpers.graph import Model, refuse_overwrite, save_model, sha256
 from helpers.workbench.patched_model import PatchedModel
 
+WEIGHTS = {  # dtype and whether each channel has a scale of its own
+    ("int8", True): "int8 per channel",
+    ("int8", False): "int8 per tensor",
+    ("int4", True): "int4 per channel",
+}
 REMEMBERED = 512  # results, such as up to 300 boxes each
 Metrics = dict[str, tuple[float, ...]]  # {key: (value, low, high)}
 
 
 class Experiment:
-    """A model quantized to A8W8, its ranges open to change, its results held against FP32's.
+    """A model quantized to 8 bits, its ranges and bits open to change, its results held against FP32's.
 
     `model` is an FP32 path, `inputs` the files to judge on, `calibration` those that give the histograms (None: the
     same files, which flatters). `task`, recognised from the graph, prepares it (a detector's head is cut) and says
@@ -70,12 +75,7 @@ class Experiment:
 
     @property
     def tensors(self) -> list[str]:
-        """Activations by the SQNR of their own codes, the lowest first. Of those that share a scale one stands for all.
-
-        Isolated, since a cumulative SQNR blames a tensor for noise that was made before it, which its own range
-        cannot cure. It is what `qdq.layer_sqnr(…, isolated=True, only="activations")` measures on the calibration
-        inputs, estimated from their histograms: in milliseconds, after each change.
-        """
+        """Activations by `sqnr`, the lowest first. Of those that share a scale one stands for all."""
         return sorted(self.patched.shared_scale, key=self.sqnr)
 
     @property
@@ -85,7 +85,11 @@ class Experiment:
         return max(range(len(counts)), key=lambda k: counts[k] if counts[k] < 12 else -counts[k])
 
     def sqnr(self, tensor: str) -> float:
-        """SQNR in dB of one activation's codes as they are set now, isolated; inf where they lose nothing."""
+        """SQNR in dB of one activation's codes as they are set now, isolated; inf where they lose nothing.
+
+        Isolated, since a cumulative SQNR blames a tensor for noise made before it, which its own range cannot cure:
+        what `qdq.layer_sqnr(…, isolated=True)` measures, estimated from the histogram in milliseconds.
+        """
         representative = self.representative(tensor)
         rmin, rmax = self.patched.ranges[representative]
         return self._costs[representative].sqnr_db(choose_qparams(rmin, rmax, self.dtype(tensor)))
@@ -127,28 +131,34 @@ class Experiment:
         rmin, rmax = self.patched.ranges[self.representative(tensor)]
         self.set(tensor, rmin, rmax, dtype)
 
-    def set_per_channel(self, on: bool) -> None:
-        """One scale per output channel of every weight, or one per weight tensor. Quantizes anew."""
-        self.patched.change({}, per_channel=on)
-        self._changed("weights: a scale for each channel" if on else "weights: one scale for each tensor")
+    def set_weights(self, dtype: str, per_channel: bool = True) -> None:
+        """Weights in int8 or int4, with a scale per output channel or one per tensor. Quantizes anew.
+
+        Raises ValueError for another dtype, and for int4 with one scale per tensor, which the HTP refuses.
+        """
+        if (dtype, per_channel) not in WEIGHTS:
+            raise ValueError(f"weights in {dtype}: take int8, or int4 with a scale for each channel.")
+        self.patched.change({}, weight=dtype, per_channel=per_channel)
+        self._changed(f"weights: {WEIGHTS[dtype, per_channel]}")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What differs from the start, as JSON holds it: {"ranges": {tensor: [rmin, rmax]}, "a16", "per_channel"}."""
-        changed = {t: list(r) for t, r in self.patched.ranges.items() if r != self.start[t]}
-        return {"ranges": changed, "a16": sorted(self.patched.a16), "per_channel": self.patched.per_channel}
+        """What was set, as JSON holds it: "ranges" that differ from the start {tensor: [rmin, rmax]}, "a16", the
+        tensors in 16 bits, and the weights' "weight" and "per_channel"."""
+        patched = self.patched
+        changed = {t: list(r) for t, r in patched.ranges.items() if r != self.start[t]}
+        weights = {"weight": patched.weight, "per_channel": patched.per_channel}
+        return {"ranges": changed, "a16": sorted(patched.a16), **weights}
 
     def apply(self, settings: dict[str, Any], what: str = "settings applied") -> None:
-        """Take over settings as `settings` gives them; what they do not name goes back to the start.
-
-        Raises ValueError as `set` does; the experiment is then as it was.
-        """
+        """Take over settings as `settings` gives them, the rest as at the start; raises ValueError as `set` does."""
         self._take(settings)
         self._changed(what)
 
     def _take(self, settings: dict[str, Any]) -> None:
         ranges = self.start | {self.representative(t): r for t, r in settings["ranges"].items()}
-        self.patched.change(ranges, map(self.representative, settings["a16"]), settings["per_channel"])
+        weights = settings.get("weight", "int8"), settings["per_channel"]  # sessions from before int4 name none
+        self.patched.change(ranges, map(self.representative, settings["a16"]), *weights)
 
     def resume(self, start: dict, settings: dict, kept: dict, history: list[dict], what: str) -> None:
         """Go on where another experiment with this model stopped; all or nothing, raises ValueError as `set` does."""
@@ -227,28 +237,25 @@ class Experiment:
             return True
 
         chosen = targets.quickest(takes_it)
-        if chosen is not None:
-            return chosen.name
-        if refused:
-            raise refused[-1]
-        text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
-        raise RuntimeError(text)
+        if chosen is None:
+            text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
+            raise refused[-1] if refused else RuntimeError(text)
+        return chosen.name
 
-    def judge(self, target: str = "cpu", each: Callable[[int, int], None] = lambda done, total: None) -> Metrics:
+    def judge(self, target: str = "cpu", each: Callable[[int], None] = lambda done: None) -> Metrics:
         """The task's agreement of all inputs with FP32, as far as it is shown: {key: (value, low, high)}.
 
-        `each(done, total)` is called between inputs and may raise to end it. Raises ValueError where FP32 finds
-        nothing on any input.
+        `each(done)` is called after each input and may raise to end it. Raises ValueError where FP32 finds nothing on
+        any input.
         """
-        found, total = [], len(self.inputs)
-        for k in range(total):
-            each(k, total)
+        found = []
+        for k in range(len(self.inputs)):
             found.append(self.results(k, target))
-        each(total, total)
+            each(k + 1)
         measured = self.task.agreement(self.reference, found)
         return {key: tuple(measured[key]) for key in self.task.shown}
 
-    def metrics(self, target: str = "cpu", each: Callable[[int, int], None] = lambda done, total: None) -> Metrics:
+    def metrics(self, target: str = "cpu", each: Callable[[int], None] = lambda done: None) -> Metrics:
         """As `judge`, noted in the history: with the last change, or as a step of its own for another target."""
         measured = self.judge(target, each)
         if self.history[-1]["metrics"] and self.history[-1]["target"] != target:

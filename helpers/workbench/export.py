@@ -29,6 +29,7 @@ def ranges(experiment: Experiment, path: str | Path) -> Path:
         "activation": "uint8",
         "calibrated_on": [p.name for p in experiment.calibration],
         "a16": sorted(patched.members(patched.a16)),
+        "weight": patched.weight,
         "per_channel": patched.per_channel,
         "changed_by_hand": sorted(experiment.settings["ranges"]),
         "ranges": {t: list(r) for t, r in patched.every(patched.ranges).items()},

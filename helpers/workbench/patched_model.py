@@ -17,7 +17,7 @@ Range = tuple[float, float]
 
 
 class PatchedModel:
-    """An A8W8 graph that takes other ranges in place, bit for bit as if it were quantized anew with them.
+    """A QDQ graph that takes other ranges in place, bit for bit as if it were quantized anew with them.
 
     `fp32` is the path of a float graph, `ranges` {tensor: (rmin, rmax)} of all its activations; `shared_scale` maps the
     first activation of each group that shares a scale to the whole group, and `ranges` then holds those first ones.
@@ -41,35 +41,40 @@ class PatchedModel:
         self._floats = Model.of(fp32).constants
         self._first = dict(ranges)  # of all, for a Conv before a Relu has a range and then no codes of its own
         self.a16: frozenset[str] = frozenset()
-        self.per_channel = True
+        self.weight, self.per_channel = "int8", True
         self._runners: dict[str, Any] = {}
-        self.proto = self._quantized(ranges, (), True)
+        self.proto = self._quantized(ranges, (), self.weight, self.per_channel)
         self.shared_scale = {group[0]: group for group in shared_scale(self.proto)}
         self.ranges = {representative: float32_range(*ranges[representative]) for representative in self.shared_scale}
 
     def change(
-        self, ranges: Mapping[str, Range], a16: Iterable[str] | None = None, per_channel: bool | None = None
+        self,
+        ranges: Mapping[str, Range],
+        a16: Iterable[str] | None = None,
+        weight: str | None = None,
+        per_channel: bool | None = None,
     ) -> None:
-        """Take over some `ranges`, and, which quantizes anew, other 16-bit tensors and kinds of weights' scales.
+        """Take over some `ranges`, and, which quantizes anew, other 16-bit tensors, weights' dtype and kind of scales.
 
         All or nothing: raises ValueError as `qdq.set_range` does, and the graph is as it was.
         """
         a16 = self.a16 if a16 is None else frozenset(a16)
-        per_channel = self.per_channel if per_channel is None else per_channel
+        weights = weight or self.weight, self.per_channel if per_channel is None else per_channel
         ranges = self.ranges | {t: float32_range(*r) for t, r in ranges.items()}
-        patched = (a16, per_channel) == (self.a16, self.per_channel)
+        patched = (a16, *weights) == (self.a16, self.weight, self.per_channel)
         if patched:
             proto = onnx.ModelProto()
             proto.CopyFrom(self.proto)
             changed = {t for t in ranges if ranges[t] != self.ranges[t]}
         else:
-            proto = self._quantized(self.every(ranges), self.members(a16), per_channel)
+            proto = self._quantized(self.every(ranges), self.members(a16), *weights)
             changed = set(a16)  # QNN's configuration gives a 16-bit Sigmoid a range of its own
         for representative in changed:
             low, high = ranges[representative]
             qdq.set_range(proto, self.shared_scale[representative], low, high, biases=self._floats)
         alive = {t: r for t, r in self._runners.items() if patched and targets.get(t).runs_floats}
-        self.proto, self.ranges, self.a16, self.per_channel, self._runners = proto, ranges, a16, per_channel, alive
+        self.proto, self.ranges, self.a16, self._runners = proto, ranges, a16, alive
+        self.weight, self.per_channel = weights
         for runner in alive.values():
             runner.session.fed = {t.name: to_array(t) for t in _set_by_ranges(proto)}
 
@@ -95,9 +100,12 @@ class PatchedModel:
                 runner.session = _Fed(runner.session)
         return self._runners[target]
 
-    def _quantized(self, ranges: Mapping[str, Range], a16: Collection[str], per_channel: bool) -> onnx.ModelProto:
+    def _quantized(
+        self, ranges: Mapping[str, Range], a16: Collection[str], weight: str, per_channel: bool
+    ) -> onnx.ModelProto:
         path = self.folder / "quantized.onnx"
-        proto = read_model(qdq.quantize_model(self.fp32, path, ranges, per_channel=per_channel, a16=a16))
+        made = qdq.quantize_model(self.fp32, path, ranges, weight=weight, per_channel=per_channel, a16=a16)
+        proto = read_model(made)
         for t in proto.graph.initializer:  # stored as `set_range` stores them, so that an undo gives the same bytes
             t.CopyFrom(from_array(to_array(t), t.name))
         return proto

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
@@ -16,19 +15,13 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from helpers import plot, targets
+from helpers.graph import written_whole
 from helpers.plot.style import LITERAL
 from helpers.tasks import Task
-from helpers.workbench.experiment import Experiment, Metrics
+from helpers.widgets.frame import img, png
+from helpers.workbench.experiment import WEIGHTS, Experiment, Metrics
 
-TABLE = "line-height: 1.3; border-spacing: 10px 0"
 WORST, BEST = 20, 50  # dB, the ends of the colours: 8 bits leave some 40 of a well-filled range
-
-
-def png(fig: Figure) -> bytes:
-    """`fig` as a PNG at the size it has in a notebook."""
-    buffer = io.BytesIO()
-    plot.save(fig, buffer)
-    return buffer.getvalue()
 
 
 def _draw_network(ax: Axes, experiment: Experiment, chosen: str | None) -> None:
@@ -80,13 +73,14 @@ def _lowest(experiment: Experiment, count: int) -> str:
     return "\n".join(f"{experiment.sqnr(t):5.1f} dB  {t.removesuffix('_output_0')}" for t in tensors)
 
 
-def _changes(experiment: Experiment) -> list[str]:
+def changes(experiment: Experiment) -> list[str]:
     """What differs from the start, a line each; at most ten, and how many more."""
     settings = experiment.settings
     lines = [f"{t}   {lo:.4g} … {hi:.4g}   {experiment.dtype(t)}" for t, (lo, hi) in settings["ranges"].items()]
     lines += [f"{t}   {experiment.dtype(t)}" for t in settings["a16"] if t not in settings["ranges"]]
-    if not settings["per_channel"]:
-        lines.append("weights: one scale for each tensor")
+    weights = settings["weight"], settings["per_channel"]
+    if weights != ("int8", True):
+        lines.append(f"weights: {WEIGHTS[weights]}")
     if len(lines) > 10:
         lines[10:] = [f"… and {len(lines) - 10} more"]
     return lines or ["nothing"]
@@ -94,14 +88,14 @@ def _changes(experiment: Experiment) -> list[str]:
 
 def network(experiment: Experiment, chosen: str | None = None) -> Figure:
     """The tensors by depth, height and colour their SQNR as they are set now; the dark and low ones lose most."""
-    fig = Figure(figsize=(2.6, 1.8), layout="constrained")
+    fig = Figure(figsize=(2.5, 1.7), layout="constrained")
     _draw_network(fig.add_subplot(), experiment, chosen)
     return fig
 
 
 def history(experiment: Experiment) -> Figure:
     """What was tried, step by step: the task's `history` metrics with 95 % intervals."""
-    fig = Figure(figsize=(9, 2.3), layout="constrained")
+    fig = Figure(figsize=(9, 1.9), layout="constrained")
     _draw_history(fig, experiment)
     return fig
 
@@ -112,11 +106,11 @@ def page(experiment: Experiment, target: str = "cpu") -> Figure:
     parts = fig.subfigures(4, 1, squeeze=False, height_ratios=[4, 1.9, 2.2, 2.6])
     top, middle, bottom, text = parts[:, 0]
     judged = f"judged on {len(experiment.inputs)} {experiment.task.words.inputs}"
-    fig.suptitle(f"{experiment.model.name} (SHA-256 {experiment.sha256[:8]}…) in 8 bits, {judged}", **LITERAL)
+    fig.suptitle(f"{experiment.model.name} (SHA-256 {experiment.sha256[:8]}…), {judged}", **LITERAL)
     _draw_results(top.add_subplot(), experiment, target)
     _draw_network(middle.add_subplot(), experiment, None)
     _draw_history(bottom, experiment)
-    columns = (0.02, "Changed", "\n".join(_changes(experiment))), (0.55, "Lowest SQNR now", _lowest(experiment, 10))
+    columns = (0.02, "Changed", "\n".join(changes(experiment))), (0.55, "Lowest SQNR now", _lowest(experiment, 10))
     for x, title, lines in columns:
         text.text(x, 0.95, title, va="top", weight="bold", fontsize=10)
         text.text(x, 0.85, lines, va="top", fontsize=7, family="monospace", **LITERAL)
@@ -137,9 +131,9 @@ def still(experiment: Experiment) -> Figure:
 
 def save_page(experiment: Experiment, path: str | Path) -> Path:
     """Write `page` as a PNG."""
-    path = experiment.writable(path)
-    path.write_bytes(png(page(experiment)))
-    return path
+    with written_whole(experiment.writable(path)) as part:
+        part.write_bytes(png(page(experiment)))
+    return Path(path)
 
 
 def overlay(experiment: Experiment, index: int, target: str = "cpu", width: float = 8, height: float = 4.3) -> Figure:
@@ -155,28 +149,50 @@ def overlay(experiment: Experiment, index: int, target: str = "cpu", width: floa
     return fig
 
 
-def img(figure: Figure, alt: str) -> str:
-    """A figure as HTML, which unlike an Image widget has words for a screen reader."""
-    data = base64.b64encode(png(figure)).decode()
-    return f'<img alt="{html.escape(alt)}" decoding="sync" src="data:image/png;base64,{data}">'
+def photo(experiment: Experiment, index: int, target: str, width: float, height: float) -> str:
+    """`overlay` as HTML, an image's title above it in the page's own letters."""
+    figure = overlay(experiment, index, target, width, height)
+    ax, words = figure.axes[0], experiment.task.words
+    title = ax.get_title()
+    if ax.axison:
+        return img(figure)
+    ax.set_title("")
+    ax.set_position((0, 0, 1, 1))
+    figure.patch.set_alpha(0)  # no white beside the image on a dark page
+    return f"<div>{html.escape(title)}</div>{img(figure, f'{words.results} of FP32 and INT8: {title}', 'photo')}"
 
 
 def table(columns: Mapping[str, Metrics], task: Task) -> str:
-    """Metrics with their 95 % intervals as an HTML table: a column for each {title: metrics}, a row for each of
-    the task's `shown`."""
-    found = [(f"over all {task.words.inputs} (95 % interval)", *columns)]
+    """Metrics as an HTML table: a column for each {title: metrics}, the last one's 95 % interval, and what changed from
+    the first to the last; a row for each of the task's `shown`."""
+    first, *_, last = columns.values() if len(columns) > 1 else 2 * list(columns.values())
+    found = [(f"over all {task.words.inputs}", *columns, "95 % interval", "change")]
     for key, name in task.shown.items():
-        cells = ("{:.3f} ({:.3f} … {:.3f})".format(*metrics[key]) for metrics in columns.values())
-        found.append((name, *(f"no {task.words.result} to compare" if "nan" in cell else cell for cell in cells)))
+        value, low, high = last[key]
+        cells = [f"{metrics[key][0]:.3f}" for metrics in columns.values()]
+        cells += [f"{low:.3f} … {high:.3f}", f"{value - first[key][0]:+.3f}"]
+        found.append((name, *(f"no {task.words.result}" if "nan" in cell else cell for cell in cells)))
+    return rows(found)
+
+
+def steps(experiment: Experiment, count: int = 8) -> str:
+    """The last judged steps of the history as an HTML table, the latest first: what was changed, and what it did."""
+    judged = [e for e in experiment.history if e["metrics"]]
+    found = [("step", "what was changed", "on the", *experiment.task.history.values())]
+    for k in reversed(range(max(0, len(judged) - count), len(judged))):
+        entry, before = judged[k], judged[max(k - 1, 0)]
+        values = [(entry["metrics"][key][0], before["metrics"][key][0]) for key in experiment.task.history]
+        cells = (f"{now:.3f} ({now - was:+.3f})" for now, was in values)
+        found.append((str(k), entry["what"], targets.get(entry["target"]).where, *cells))
     return rows(found)
 
 
 def rows(cells: Sequence[Sequence[object]]) -> str:
     """Cells as an HTML table, the first row its head.
 
-    >>> rows([("box", "IoU"), ("<cat>", 0.5)])[:76]
-    "<table style='line-height: 1.3; border-spacing: 10px 0'><tr><th>box</th><th>"
+    >>> rows([("box", "IoU"), ("<cat>", 0.5)])
+    '<table><tr><th>box</th><th>IoU</th></tr><tr><td>&lt;cat&gt;</td><td>0.5</td></tr></table>'
     """
     tags = ["th", *["td"] * (len(cells) - 1)]
     lines = ("".join(f"<{t}>{html.escape(str(c))}</{t}>" for c in row) for t, row in zip(tags, cells, strict=True))
-    return f"<table style='{TABLE}'>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import assets, targets, tasks
+from helpers.widgets.frame import img
 from helpers.workbench import export, report
 from helpers.workbench.experiment import Experiment
 from helpers.workbench.latest_job import LatestJob
@@ -17,12 +18,12 @@ from helpers.workbench.layout import Layout
 from helpers.workbench.patched_model import float32_range
 
 EXPORTS = {
-    "QDQ model": ("int8.onnx", export.model),
-    "ranges": ("ranges.json", export.ranges),
-    "TensorQuantOverrides for ONNX Runtime": ("overrides.json", export.overrides),
-    "report, one page": ("report.png", report.save_page),
-    "context for Snapdragon X Elite": ("int8_htp.onnx", export.context),
-    "this session": ("session.json", export.save_session),
+    "QDQ model": ("out/int8.onnx", export.model),
+    "ranges": ("out/ranges.json", export.ranges),
+    "TensorQuantOverrides for ONNX Runtime": ("out/overrides.json", export.overrides),
+    "report, one page": ("out/report.png", report.save_page),
+    "context for Snapdragon X Elite": ("out/int8_htp.onnx", export.context),
+    "this session": ("out/session.json", export.save_session),
 }
 Inputs = str | Path | Sequence[str | Path] | None
 
@@ -59,6 +60,7 @@ class Workbench(Layout):
         first = experiment.tensors[0]
         words, count = experiment.task.words, len(experiment.inputs)
         super().__init__(experiment.histograms[first], count, experiment.busiest, words, list(EXPORTS))
+        self.file.value = EXPORTS[self.kind.value][0]
         self._list(first)
         self._sync()
         self._connect()
@@ -82,7 +84,7 @@ class Workbench(Layout):
         self.tensor.observe(self._choose, "value")
         for widget, name in ((self.tune, "settled"), (self.bits, "value"), (self.symmetric, "value")):
             widget.observe(self._drag, name)
-        self.per_channel.observe(self._weights, "value")
+        self.weights.observe(self._weights, "value")
         self.undo.on_click(lambda _: self._edit(object(), self.experiment.undo))  # every click counts
         self.input.observe(self._turn, "value")
         self.tabs.observe(lambda _: self._ask(), "selected_index")
@@ -92,7 +94,7 @@ class Workbench(Layout):
             button.on_click(functools.partial(self._keep, name))
         self.kind.observe(lambda c: setattr(self.file, "value", EXPORTS[c.new][0]), "value")
         self.write.on_click(lambda _: self._edit("export", self._export, None))
-        self.read.on_click(lambda _: self._edit("load", lambda: export.load_session(self.experiment, self.file.value)))
+        self.read.on_click(lambda _: self._edit("load", self._load))
 
     def _ask(self) -> None:
         self._asked = time.perf_counter()
@@ -127,7 +129,7 @@ class Workbench(Layout):
 
     def _weights(self, change) -> None:
         if not self._quiet:
-            self._edit("weights", lambda: self.experiment.set_per_channel(change.new))
+            self._edit("weights", lambda: self.experiment.set_weights(*change.new))
 
     def _as_htp(self) -> None:
         self.target = self.experiment.npu_target()
@@ -163,7 +165,7 @@ class Workbench(Layout):
             low, high = self.experiment.patched.ranges[tensor]
             self._set_quietly(self.bits, self.experiment.dtype(tensor))
             self._set_quietly(self.symmetric, low == -high)
-            self._set_quietly(self.per_channel, self.experiment.patched.per_channel)
+            self._set_quietly(self.weights, (self.experiment.patched.weight, self.experiment.patched.per_channel))
             self._show(low, high, self.bits.value)
 
     def _list(self, chosen: str | None) -> None:
@@ -173,7 +175,9 @@ class Workbench(Layout):
         options = tuple((f"{self.experiment.sqnr(t):.1f}  {t.removesuffix('_output_0')}", t) for t in found)
         if options != self.tensor.options:
             before, self._quiet = self._quiet, True
-            self.tensor.options, self.tensor.value, self._quiet = options, chosen, before
+            with self.tensor.hold_sync():  # or the page would show the first one for a moment
+                self.tensor.options, self.tensor.value = options, chosen
+            self._quiet = before
 
     def _update(self) -> None:
         """In the thread: what was changed, then the results, then the numbers, each only where it is not shown yet."""
@@ -190,10 +194,8 @@ class Workbench(Layout):
         self._once("network", (now, tensor), lambda: self._rank(tensor))
         if not experiment.history[-1]["metrics"] or experiment.history[-1]["target"] != self.target:
             self._judge()
-        if self.tabs.selected_index == 1:
-            for name in set(experiment.kept) & set(self.sides):
-                shown = index, repr(experiment.kept[name])
-                self._once(name, shown, functools.partial(self._draw_side, name, index))
+        if self.tabs.selected_index == 2:
+            self._once("sides", (index, repr(experiment.kept)), lambda: self._draw_sides(index))
 
     def _once(self, what: str, key: object, make: Callable[[], None]) -> None:
         """Make `what` anew unless it is shown as `key`; a job that is no longer wanted ends here."""
@@ -208,35 +210,44 @@ class Workbench(Layout):
         self._say(f"computing on the {where} …")
         reference, test = experiment.reference[index], experiment.results(index, self.target)
         took = time.perf_counter() - self._asked
-        figure = report.overlay(experiment, index, self.target, 4.1, 3.3)
-        self.image.value = report.img(figure, f"{words.results} of FP32 and INT8: {figure.axes[0].get_title()}")
+        self.image.value = report.photo(experiment, index, self.target, 4.1, 2.9)
         self.rows.value = report.rows(experiment.task.rows(reference, test, experiment.names))
         after = "" if self.target == "cpu" else "; any change goes back to the CPU"
         self._say(f"{words.results} by the {where}, {took:.2f} s after you asked{after}")
 
     def _rank(self, tensor: str | None) -> None:
         self._list(self.tensor.value)
-        self.network.value = report.img(report.network(self.experiment, tensor), "SQNR of all tensors by depth")
+        self.network.value = img(report.network(self.experiment, tensor), "SQNR of all tensors by depth")
 
     def _judge(self) -> None:
         experiment, task = self.experiment, self.experiment.task
         metrics = experiment.metrics(self.target, self._progress)
         first = next(e["metrics"] for e in experiment.history if e["metrics"])
-        columns = {"at the start": first, f"now, {targets.get(self.target).where}": metrics}
+        columns = {"start": first, f"now, {targets.get(self.target).where}": metrics}
         self.numbers.value = report.table(columns, task)
-        self.history.value = report.img(report.history(experiment), f"{', '.join(task.history.values())}, step by step")
+        alt = f"{', '.join(task.history.values())}, step by step"
+        self.history.value = img(report.history(experiment), alt) + report.steps(experiment)
 
-    def _draw_side(self, name: str, index: int) -> None:
-        image, text = self.sides[name]
-        experiment, task = self.experiment, self.experiment.task
-        with experiment.at(name):
-            figure = report.overlay(experiment, index, "cpu", 4.8, 3.6)
-            image.value = report.img(figure, f"{task.words.results} with settings {name}")
-            text.value = report.table({name: experiment.judge("cpu", self._progress)}, task)
+    def _draw_sides(self, index: int) -> None:
+        """A and B as far as they are kept: settings, one input's results, and the numbers with their difference."""
+        experiment, columns = self.experiment, {}
+        for name in sorted(set(experiment.kept) & set(self.sides)):
+            with experiment.at(name):
+                lines = "<br>".join(map(html.escape, report.changes(experiment)))
+                columns[name] = experiment.judge("cpu", self._progress)
+                self.sides[name].value = f"<b>{name}</b>: {lines}{report.photo(experiment, index, 'cpu', 4.4, 3.2)}"
+        self.versus.value = report.table(columns, experiment.task) if columns else ""
 
-    def _progress(self, done: int, total: int) -> None:
+    def _progress(self, done: int) -> None:
         self.bar.value = done
         self._latest.check()
+
+    def _load(self) -> None:
+        path = Path(self.file.value).expanduser()
+        export.load_session(self.experiment, path)
+        steps, kept = len(self.experiment.history) - 1, ", ".join(sorted(self.experiment.kept)) or "nothing"
+        told = [f"loaded: {path}, {steps} steps of history; kept: {kept}; changed:", *report.changes(self.experiment)]
+        self.said.value = "<br>".join(map(html.escape, told))
 
     def _export(self) -> None:
         path = Path(self.file.value).expanduser()

@@ -2,7 +2,6 @@
 
 import io
 import stat
-import sys
 import zipfile
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import pytest
 from local_server import Server
 
 from helpers import assets
-
-DOWNLOAD = sys.modules["helpers.assets.download"]  # `assets.download` is its function
+from helpers.assets import download
 
 
 def test_a_broken_download_resumes_where_it_stopped(url, tmp_path):
     Server.breaks = 2
-    got = assets.download(url, tmp_path / "file")
+    got = download.download(url, tmp_path / "file")
     assert got.read_bytes() == Server.body
     assert Server.ranges == [0, Server.quota, 2 * Server.quota]
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -25,17 +23,17 @@ def test_a_broken_download_resumes_where_it_stopped(url, tmp_path):
 def test_the_next_call_resumes_what_the_last_one_could_not_finish(url, tmp_path):
     Server.breaks = 9
     with pytest.raises(ConnectionError, match="not fetched"):
-        assets.download(url, tmp_path / "file", tries=1)
+        download.download(url, tmp_path / "file", tries=1)
     assert not (tmp_path / "file").exists()
     Server.breaks = 0
-    assert assets.download(url, tmp_path / "file").read_bytes() == Server.body
+    assert download.download(url, tmp_path / "file").read_bytes() == Server.body
     assert Server.ranges == [0, Server.quota]
 
 
 @pytest.mark.parametrize("address", ["{url}-missing", "http://127.0.0.1:9/file"])
 def test_a_refused_download_leaves_nothing(url, tmp_path, address):
     with pytest.raises(ConnectionError, match="not fetched"):
-        assets.download(address.format(url=url), tmp_path / "file")
+        download.download(address.format(url=url), tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
 
@@ -54,11 +52,11 @@ def the_zip_is_right(monkeypatch, pictures):
     names = [f"images/train2017/{n}.jpg" for n in sorted(pictures)]
     files = dict(zip(names, (pictures[n] for n in sorted(pictures)), strict=True))
     files |= {f"labels/train2017/{n}.txt": b"0 0.5 0.5 1 1" for n in sorted(pictures)}
-    monkeypatch.setattr(DOWNLOAD, "COCO128_SHA256", DOWNLOAD._digest(files))
+    monkeypatch.setattr(download, "COCO128_SHA256", download._digest(files))
 
 
 def test_fetch_keeps_what_has_the_right_checksum_and_nothing_else(url, cache, monkeypatch):
-    monkeypatch.setattr(DOWNLOAD, "COCO128_URL", url)
+    monkeypatch.setattr(download, "COCO128_URL", url)
     Server.body = coco_zip({"a": b"picture"})
     with pytest.raises(ValueError, match="SHA-256 differs"):
         assets.fetch("coco128")
@@ -100,7 +98,7 @@ def link(name):
     ids=["up", "up again", "up on Windows", "absolute", "drive", "link", "twice", "one more", "bomb"],
 )
 def test_an_evil_archive_is_refused_before_anything_is_written(url, cache, monkeypatch, entry, content, why):
-    monkeypatch.setattr(DOWNLOAD, "COCO128_URL", url)
+    monkeypatch.setattr(download, "COCO128_URL", url)
     the_zip_is_right(monkeypatch, {"a": b"picture"})
     file = io.BytesIO(coco_zip({"a": b"picture"}))
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as z:
@@ -113,7 +111,7 @@ def test_an_evil_archive_is_refused_before_anything_is_written(url, cache, monke
 
 
 def test_the_checksum_includes_the_names(url, cache, monkeypatch):
-    monkeypatch.setattr(DOWNLOAD, "COCO128_URL", url)
+    monkeypatch.setattr(download, "COCO128_URL", url)
     the_zip_is_right(monkeypatch, {"a": b"picture"})
     Server.body = coco_zip({"b": b"picture"})
     with pytest.raises(ValueError, match="SHA-256 differs"):
@@ -128,4 +126,4 @@ def test_the_checksum_is_that_of_the_real_coco128():
         pytest.skip(str(e))
     root = pictures[0].parents[2]
     files = [*pictures, *sorted(root.rglob("*.txt"))]
-    assert DOWNLOAD._digest({f.relative_to(root).as_posix(): f.read_bytes() for f in files}) == DOWNLOAD.COCO128_SHA256
+    assert download._digest({f.relative_to(root).as_posix(): f.read_bytes() for f in files}) == download.COCO128_SHA256

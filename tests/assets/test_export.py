@@ -11,7 +11,7 @@ from local_server import Server
 
 from helpers import assets, graph
 from helpers.__main__ import main
-from helpers.assets import export
+from helpers.assets import download, export
 
 
 def test_a_checkpoint_without_the_extra_says_so(cache, tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_the_onnx_of_a_checkpoint_serves_without_loading_it(bomb, cache):
 
 
 def test_a_fetched_checkpoint_is_kept_but_not_loaded_unless_it_is_known_or_trusted(url, bomb, cache, monkeypatch):
-    monkeypatch.setattr(sys.modules["helpers.assets.download"], "YOLOV8N_URL", url)
+    monkeypatch.setattr(download, "YOLOV8N_URL", url)
     Server.body = (cache / "yolov8n.pt").read_bytes()
     (cache / "yolov8n.pt").unlink()
     for _ in range(2):

@@ -1,6 +1,7 @@
 """Where models and pictures are looked for."""
 
 import hashlib
+import json
 import sys
 
 import pytest
@@ -93,3 +94,11 @@ def test_what_is_passed_over_is_counted_and_said_once(tmp_path):
 def test_data_s_own_folders_pass_nothing_over(recwarn):
     assert len(assets.images("calibration")) == 64 and len(assets.images("validation")) == 128
     assert not recwarn.list
+
+
+def test_the_crowded_scene_is_the_one_that_was_measured():
+    measured = json.loads((assets.DATA / "stages.json").read_text(encoding="utf-8"))
+    assert assets.crowded_scene().stem == measured["scene"]
+    assert assets.crowded_scene() in assets.images("validation")[:64]
+    counts = {name: len(stage["boxes"]) for name, stage in measured["stages"].items()}
+    assert counts["to nearest"] > counts["FP32"] == counts["recipe best, W4A8"]

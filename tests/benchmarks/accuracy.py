@@ -1,4 +1,4 @@
-"""What INT8 costs YOLOv8n, recipe by recipe, as the tables of the README.
+"""What INT8 costs YOLOv8n, recipe by recipe, as the tables of RESULTS.md.
 
     INT8_ASSETS=<folder with yolov8n and coco128/> python tests/benchmarks/accuracy.py [--judge 64] [--htp 64]
 

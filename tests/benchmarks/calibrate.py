@@ -1,4 +1,4 @@
-"""Calibration against ONNX Runtime's, on YOLOv8n at 640 and COCO128 pictures, as a table for the README.
+"""Calibration against ONNX Runtime's, on YOLOv8n at 640 and COCO128 pictures, as a table for RESULTS.md.
 
     python tests/benchmarks/calibrate.py [--repeat 5] [--accuracy] [--long]
 

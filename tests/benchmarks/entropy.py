@@ -76,7 +76,8 @@ def main() -> None:
         }
         for network, (path, feeds) in networks.items():
             for name, h, counts in layers(path, feeds):
-                k, index, own = h.occupied
+                k, filled = int(np.log2(h.width)), h.counts > 0
+                index, own = (h.edges[:-1][filled] / h.width).astype(np.int64), h.counts[filled]
                 key = f"{network} {name.strip('/')}".replace("/", ".")
                 kept |= {f"{key}|gaps": np.diff(index, prepend=0).astype(np.int32), f"{key}|own": own.astype(np.uint32)}
                 kept |= {f"{key}|x": counts.astype(np.uint32), f"{key}|grid": np.array([k, h.min, h.max])}

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from helpers import assets, calibrate, graph, qdq, vision
+from helpers import assets, calibrate, graph, qdq, repair, vision
 from helpers.affine import QParams, fake_quantize
 from helpers.exercise.builds import attribution
 from helpers.integer import htp_rounding
@@ -124,6 +124,19 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         out = work / "whole.onnx"
         return qdq.quantize_model(assets.model(), out, calibrate.ranges(seen, "minmax"), weight="int4"), "cpu"
 
+    few = list(vision.Feeds(assets.images("calibration")[:32], fp32))
+
+    def repaired(*repairs: Callable) -> tuple[Path, str]:
+        path, _ = w4a8(histograms, "mse")
+        for repair_one in repairs:
+            path = repair_one(fp32, path, few, work / f"{repair_one.__name__}.onnx")
+        return path, "cpu"
+
+    def best(weight: str, target: str = "cpu") -> tuple[Path, str]:
+        feeds = vision.Feeds(assets.images("calibration"), fp32)
+        repair.quantize_best(fp32, feeds, work / f"best_{weight}.onnx", weight=weight)
+        return work / f"best_{weight}.onnx", target
+
     return {
         "FP32": lambda: (fp32, "cpu"),
         "cut off": lambda: weights(truncated),
@@ -144,6 +157,13 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "4 bits, the smallest in 8": lambda: mixed(fp32, work, smallest(0.05)),
         "4 bits, 2 % guilty in 8": lambda: mixed(fp32, work, guiltiest(0.02)),
         "4 bits, 2 % smallest in 8": lambda: mixed(fp32, work, smallest(0.02)),
+        "W4A8 to nearest": lambda: w4a8(histograms, "mse"),
+        "biases corrected": lambda: repaired(repair.correct_bias),
+        "scales fitted": lambda: repaired(repair.fit_weight_scales),
+        "rounded with inputs in view": lambda: repaired(repair.fit_weight_scales, repair.round_adaptively),
+        "recipe best, W4A8": lambda: best("int4"),
+        "A8W8 to nearest": lambda: (qdq.quantize_model(fp32, work / "a8w8.onnx", calibrate.ranges(histograms)), "cpu"),
+        "recipe best, A8W8": lambda: best("int8"),
     }
 
 

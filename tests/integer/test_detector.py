@@ -5,8 +5,9 @@ import onnx
 import pytest
 from conftest import needs_htp
 from nets import NETS, Net, on, strip
+from onnx import numpy_helper
 
-from helpers import affine, assets, integer, qdq, session, vision
+from helpers import affine, assets, graph, integer, qdq, session, vision
 from helpers.graph import activations
 from helpers.integer import htp_rounding
 
@@ -31,6 +32,31 @@ def test_the_whole_detector_gives_the_codes_of_the_htp_and_the_cpu_does_not(int8
     assert all(np.array_equal(a, b) for a, b in zip(ours, model.run(picture[0]).values(), strict=True))
     cpu = on("cpu", onnx.load(int8), picture[1], tmp_path)
     assert max((a == b).mean() for a, b in zip(cpu, theirs, strict=True)) < 0.9
+
+
+@needs_htp
+def test_the_whole_detector_with_weights_of_four_bits_gives_the_codes_of_the_htp(cut, ranges, tmp_path):
+    four = qdq.quantize_model(cut, tmp_path / "int4.onnx", ranges, weight="int4")
+    ours, htp = session.load(four, "integer"), session.load(four, "htp")
+    scales = [qdq.list_qparams(four)[graph.float_name(o.name)].scale for o in htp.get_outputs()]
+    for feed in vision.Feeds(assets.images("validation")[:2], cut):
+        for a, b, scale in zip(ours.run(None, feed), htp.run(None, feed), scales, strict=True):
+            np.testing.assert_array_equal(np.rint(a / scale), np.rint(b / scale))
+
+
+def test_weights_of_four_bits_without_a_scale_for_each_channel_are_refused(cut, ranges, tmp_path):
+    model = onnx.load(qdq.quantize_model(cut, tmp_path / "int4.onnx", ranges, weight="int4"))
+    stored = {t.name: t for t in model.graph.initializer}
+    weight = "model.0.conv.weight"
+    zero = stored[f"{weight}_zero_point"]
+    zero.CopyFrom(numpy_helper.from_array(np.ones(zero.dims, graph.constants(model)[zero.name].dtype), zero.name))
+    with pytest.raises(ValueError, match=r"model.0/conv/Conv': its weights have a zero point"):
+        integer.Simulator(model)
+    for name, kind in ((f"{weight}_zero_point", graph.constants(model)[zero.name].dtype), (f"{weight}_scale", "f4")):
+        value = np.zeros((), kind) if kind != "f4" else np.float32(0.1)
+        stored[name].CopyFrom(numpy_helper.from_array(value, name))
+    with pytest.raises(ValueError, match=r"model.0/conv/Conv': its weights are int4 with one scale for all"):
+        integer.Simulator(model)
 
 
 def rounded(acc, m, e, zero_point):

@@ -24,6 +24,13 @@ def test_an_exposed_tensor_is_the_codes_of_the_graph_as_written(int8, tmp_path):
         qdq.expose(int8, ["nothing"], tmp_path / "no.onnx")
 
 
+@pytest.mark.parametrize("how", [{"weight": "int4"}, {"activation": "uint16"}])
+def test_tensors_beside_four_and_sixteen_bits_are_exposed_too(cut, ranges, how, tmp_path):
+    inner = "/model.2/m.0/cv1/conv/Conv_output_0"
+    path = qdq.expose(qdq.quantize_model(cut, tmp_path / "q.onnx", ranges, **how), [inner], tmp_path / "shown.onnx")
+    assert session.load(path).get_outputs()[-1].shape == [1, 8, 80, 80]
+
+
 @pytest.mark.parametrize("op, fused", [("LeakyRelu", True), ("HardSwish", True), ("Sigmoid", False)])
 def test_expose_says_where_the_htp_has_no_codes_to_show(op, fused, tmp_path):
     model = onnx.load(conv_model(tmp_path / "conv.onnx"))

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from small_models import conv_model
+from small_models import classifier, conv_model
 
-from helpers import affine, graph, qdq
+from helpers import affine, calibrate, graph, qdq
 
 
 def test_every_activation_is_8_bits_and_every_weight_is_stored_as_int8_per_channel(cut, int8):
@@ -53,6 +53,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, int8, cut, range
         (lambda out: qdq.split_head(conv_model(tmp_path / "dyn.onnx", (1, 3, "h", 8)), out), "'x' has a dynamic"),
         (lambda out: qdq.quantize_model(int8, out, ranges), "int8.onnx: already quantized"),
         (lambda out: qdq.quantize_model(cut, out, ranges, activation="float8"), "dtype 'float8' is unknown"),
+        (lambda out: qdq.quantize_model(cut, out, ranges, weight="uint4"), "asymmetric, which the HTP runs wrong"),
+        (lambda out: qdq.quantize_model(cut, out, ranges, weight="int4", per_channel=False), "leave per_channel on"),
         (lambda out: qdq.quantize_model(cut, out, {**ranges, "ghost": (0, 1)}), "has no tensor 'ghost'"),
         (lambda out: qdq.quantize_model(cut, out, {**ranges, tensor: (0, np.nan)}), "range of tensor"),
         (lambda out: qdq.quantize_model(cut, out, {**ranges, tensor: (1, 0)}), "rmin ≤ rmax"),
@@ -64,3 +66,19 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, int8, cut, range
             call(folder / "out.onnx")
         assert "\n" not in str(caught.value)
         assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_four_bits_are_for_convolutions_and_halve_the_file(tmp_path, cut, ranges, int8):
+    four = qdq.quantize_model(cut, tmp_path / "int4.onnx", ranges, weight="int4")
+    weights = {n.input[1] for n in graph.read_model(cut).graph.node if n.op_type == "Conv"}
+    params = qdq.list_qparams(four)
+    assert {(params[w].dtype, params[w].axis) for w in weights} == {("int4", 0)}
+    assert all(np.all(params[w].zero_point == 0) for w in weights)
+    assert four.stat().st_size < 0.7 * int8.stat().st_size
+    fp32, _ = classifier(tmp_path)
+    feeds = [dict(np.load(p)) for p in sorted((tmp_path / "inputs").glob("*.npz"))]
+    made = qdq.quantize_model(
+        fp32, tmp_path / "c.onnx", calibrate.ranges(calibrate.observe(fp32, feeds)), weight="int4"
+    )
+    params = qdq.list_qparams(made)
+    assert (params["w"].dtype, params["v"].dtype) == ("int4", "int8")

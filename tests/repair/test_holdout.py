@@ -4,9 +4,9 @@ import weakref
 
 import numpy as np
 import onnx
-import onnx.parser
 import pytest
 from onnx import numpy_helper
+from small_models import detector
 
 from helpers import calibrate, qdq, repair, tasks
 from helpers.repair import holdout, recipe
@@ -17,26 +17,7 @@ SIZE, CLASSES = 32, 3
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """A cut YOLOv8 in small: three strides, DFL and class logits of each, SiLU in between."""
-    random, weights, body, outputs, x = np.random.default_rng(1), {}, "", "", "images"
-    for k, (stride, taken) in enumerate(((4, 3), (2, 8), (2, 8))):
-        side = SIZE // 4 >> k
-        weights |= {f"w{k}": (8, taken, 3, 3), f"box{k}": (64, 8, 1, 1), f"score{k}": (CLASSES, 8, 1, 1)}
-        body += f"c{k} = Conv<pads=[1,1,1,1], strides=[{stride},{stride}]>({x}, w{k}, w{k}_b)\n"
-        body += f"s{k} = Sigmoid(c{k}) m{k} = Mul(c{k}, s{k})\n"
-        body += f"b{k} = Conv(m{k}, box{k}, box{k}_b) l{k} = Conv(m{k}, score{k}, score{k}_b)\n"
-        outputs += f"{', ' if k else ''}float[1,64,{side},{side}] b{k}, float[1,{CLASSES},{side},{side}] l{k}"
-        x = f"m{k}"
-    text = f'<ir_version: 8, opset_import: ["": 17]> g (float[1,3,{SIZE},{SIZE}] images) => ({outputs}) {{ {body} }}'
-    model = onnx.parser.parse_model(text)
-    for k, node in enumerate(model.graph.node):
-        node.name = f"node{k}"
-    for name, shape in weights.items():
-        value = random.normal(size=shape) * 2 / np.sqrt(np.prod(shape[1:]))
-        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
-        model.graph.initializer.append(numpy_helper.from_array(np.full(shape[0], -0.5, np.float32), name + "_b"))
-    onnx.save(model, path := tmp_path_factory.mktemp("toy") / "toy.onnx")
-    return path
+    return detector(tmp_path_factory.mktemp("toy") / "toy.onnx", SIZE, CLASSES)
 
 
 def pictures(count):
@@ -58,7 +39,7 @@ def test_what_calibrates_does_not_judge(toy, tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, call)
 
     spy(calibrate, "observe", "observe")
-    spy(detection, "reference_outputs", "look")
+    spy(detection.TASK, "reference_outputs", "look")
     spy(recipe, "round_adaptively", "round")
     made = repair.quantize_best(toy, given, tmp_path / "best.onnx", rounding=4)
     assert made["calibrated_on"] == seen["observe"] and made["judged_on"] == seen["look"][:8]

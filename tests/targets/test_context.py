@@ -1,6 +1,5 @@
 """A compiled context says what it is, and what is asked of the HTP is what it gets."""
 
-import importlib
 import json
 import re
 
@@ -12,8 +11,7 @@ from conftest import needs_htp
 from helpers import graph, session
 from helpers.__main__ import main
 from helpers.targets import context
-
-QNN = importlib.import_module("helpers.targets.qnn")  # `targets.qnn` is its function
+from helpers.targets import provider as QNN
 
 NET = """<ir_version: 8, opset_import: ["": 17]> net (float[1,3,8,8] x) => (float[1,3,8,8] y)
     <float s = {0.0078125}, float t = {0.00390625}, uint8 z = {0}>

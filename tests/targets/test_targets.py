@@ -1,7 +1,5 @@
 """Sessions run whole where they were asked to, or fail and say why."""
 
-import importlib
-
 import numpy as np
 import onnx.parser
 import pytest
@@ -9,8 +7,7 @@ from conftest import needs_htp
 
 from helpers import assets, session, vision
 from helpers.targets import context
-
-QNN = importlib.import_module("helpers.targets.qnn")  # `targets.qnn` is its function
+from helpers.targets import provider as QNN
 
 
 def test_cpu_runs_every_node_of_the_graph(cut):

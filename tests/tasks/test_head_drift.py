@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import assets, session, tasks, vision
-from helpers.tasks.head_drift import Seen
+from helpers.tasks.drift import Seen
 
 
 def seen(cut, feed):

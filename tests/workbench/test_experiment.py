@@ -19,7 +19,8 @@ def same(a, b):
 def fresh(here, tmp_path, name="fresh.onnx"):
     ranges = {t: here.patched.ranges[one] for one, group in here.patched.shared_scale.items() for t in group}
     a16 = [t for one in here.patched.a16 for t in here.patched.shared_scale[one]]
-    return qdq.quantize_model(here.patched.fp32, tmp_path / name, ranges, per_channel=here.patched.per_channel, a16=a16)
+    weights = {"weight": here.patched.weight, "per_channel": here.patched.per_channel}
+    return qdq.quantize_model(here.patched.fp32, tmp_path / name, ranges, a16=a16, **weights)
 
 
 def test_undo_restores_every_byte(here):
@@ -62,8 +63,24 @@ def test_bits_and_weights_quantize_anew(here, tmp_path):
     here.set("/model.0/act/Sigmoid_output_0", 0, 0.7, "uint16")  # whose range QNN's configuration would overrule
     assert qdq.list_qparams(here.patched.proto)["/model.0/act/Sigmoid_output_0"].scale == np.float32(0.7) / 65535
     here.undo()
-    here.set_per_channel(False)
+    here.set_weights("int8", per_channel=False)
     assert same(here.results(1), vision.Detector(fresh(here, tmp_path)).detect(here.inputs[1], conf=0.001))
+
+
+def test_weights_in_4_bits_are_a_fresh_quantization_too(here, tmp_path):
+    before = here.results(0)
+    here.set_weights("int4")
+    here.set(CHANGED, -0.2, 1.5)  # in place, on 4-bit weights
+    made = fresh(here, tmp_path)
+    assert qdq.list_qparams(made)["model.0.conv.weight"].dtype == "int4" == here.settings["weight"]
+    assert same(here.results(0), vision.Detector(made).detect(here.inputs[0], conf=0.001))
+    assert not same(here.results(0), before) and here.history[-2]["what"] == "weights: int4 per channel"
+    for wrong in (("int4", False), ("int2", True)):
+        with pytest.raises(ValueError, match="int4 with a scale for each channel"):
+            here.set_weights(*wrong)
+    here.undo()
+    here.undo()
+    assert here.settings["weight"] == "int8" and same(here.results(0), before)
 
 
 def test_guilt_is_the_isolated_sqnr(here):
@@ -95,16 +112,16 @@ def test_methods_give_their_ranges(here):
 def test_metrics_are_those_of_vision_and_history_goes_forward(here):
     here.set_method(CHANGED, "minmax")
     seen = []
-    metrics = here.metrics(each=lambda done, total: seen.append((done, total)))
+    metrics = here.metrics(each=seen.append)
     direct = vision.paired_metrics(here.reference, [here.results(k) for k in range(3)])
-    assert metrics == {k: tuple(direct[k]) for k in here.task.shown} and seen == [(k, 3) for k in range(4)]
+    assert metrics == {k: tuple(direct[k]) for k in here.task.shown} and seen == [1, 2, 3]
     count = len(here.history)
     here.metrics("integer")
     assert len(here.history) == count + 1 and here.history[-1]["target"] == "integer"
     times = [e["time"] for e in here.history]
     assert times == sorted(times)
 
-    def stop(done, total):
+    def stop(done):
         raise InterruptedError
 
     here.set_method(CHANGED, "entropy")

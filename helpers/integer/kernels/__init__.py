@@ -1,4 +1,4 @@
-"""The kernels of an A8W8 graph's operators, on integer codes: prepared from scales once, then run on codes."""
+"""The kernels of an A8W8 or A8W4 graph's operators, on integer codes: prepared from scales once, then run on codes."""
 
 import importlib
 import pkgutil

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from helpers.affine import QParams
 from helpers.integer import htp_rounding
 from helpers.integer.kernels.operator import (
     COMPUTES,
@@ -34,8 +35,7 @@ def conv(op: Operator) -> Compute:
     weight, groups = stored(op, 1, "weights").astype(np.int32), op.attr.get("group", 1)
     strides, pads = window(op, weight.shape[2:])
     _refuse_strided_depthwise(op, weight, groups, strides)
-    if np.any(w.zero_point):
-        raise ValueError(f"{op.name}: its weights have a zero point; quantize them symmetrically, Z = 0.")
+    _refuse_weights(op, w)
     scale = np.broadcast_to(np.asarray(w.scale, np.float32), len(weight))
     multiplier = np.float32(x.scale) * scale.max() / np.float32(y.scale) * (scale / scale.max())  # in this order
     m, e = (v.astype(np.int32)[:, None] for v in htp_rounding.fixed_point(multiplier, 12))
@@ -52,6 +52,16 @@ def conv(op: Operator) -> Compute:
         pads=pads,
     )
     return lambda codes, *_: np.stack([one(image) for image in codes])
+
+
+def _refuse_weights(op: Operator, w: QParams) -> None:
+    """Raise ValueError unless the weights are int8, or int4 with a scale for each channel, and symmetric."""
+    if w.dtype not in ("int8", "int4"):
+        raise ValueError(f"{op.name}: its weights are {w.dtype}; quantize them to int8 or int4.")
+    if np.any(w.zero_point):
+        raise ValueError(f"{op.name}: its weights have a zero point; quantize them symmetrically, Z = 0.")
+    if w.dtype == "int4" and w.axis is None:
+        raise ValueError(f"{op.name}: its weights are int4 with one scale for all; quantize them per channel.")
 
 
 def _refuse_strided_depthwise(op: Operator, weight: np.ndarray, groups: int, strides: tuple[int, int]) -> None:

@@ -33,13 +33,8 @@ def average_precision(predictions: Sequence[Detections], truths: Sequence[Truth]
     if not found:
         return {"AP50-95": 0.0, "AP50": 0.0, "AP75": 0.0}
     categories = sorted({row["category_id"] for row in truth + found})
-    reference = COCO(
-        {
-            "images": [{"id": i} for i in range(len(truths))],
-            "annotations": truth,
-            "categories": [{"id": c, "name": str(c)} for c in categories],
-        }
-    )
+    images, names = [{"id": i} for i in range(len(truths))], [{"id": c, "name": str(c)} for c in categories]
+    reference = COCO({"images": images, "annotations": truth, "categories": names})
     run = COCOeval_faster(reference, reference.loadRes(found), "bbox", print_function=lambda *a, **k: None)
     run.params.maxDets = [1, 10, 300]
     run.evaluate()
@@ -86,7 +81,7 @@ def interval(samples: np.ndarray) -> Interval:
     """
     seen = samples[1:][np.isfinite(samples[1:])]
     if np.isinf(samples).all():
-        return Interval(float(samples[0]), float(samples[0]), float(samples[0]))
+        return Interval(*[float(samples[0])] * 3)
     low, high = np.quantile(seen, [0.025, 0.975]) if seen.size else (np.nan, np.nan)
     return Interval(float(samples[0]), float(low), float(high))
 
@@ -119,8 +114,7 @@ def average_precision_samples(
     """AP50-95 for each row of `weights` (rows × images): `average_precision` with image i counted w_i times.
 
     COCO's rules once more, because its tools cannot weigh: a box takes the free truth of its class that it
-    overlaps most, best score first; precision is the best at this recall or above, at 101 recalls. NaN for a row
-    without objects.
+    overlaps most, best score first; precision is the best at this recall or above. NaN for a row without objects.
 
     >>> box, one = np.array([[10, 10, 60, 60.0]]), np.array([0])
     >>> average_precision_samples([(box, np.array([0.9]), one)], [(box, one)], np.array([[1], [2]]))
@@ -182,7 +176,7 @@ def _precisions(parts: list[_Part], positives: np.ndarray, weights: np.ndarray) 
 def average_precision_interval(
     predictions: Sequence[Detections], truths: Sequence[Truth], resamples: int = 200, seed: int = 0
 ) -> Interval:
-    """AP50-95 with its 95 % interval over images drawn anew; arguments as `average_precision` takes them.
+    """AP50-95 of `average_precision` with its 95 % interval over images drawn anew.
 
     Raises ValueError where there are no objects, or not one of each for every image.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from helpers.boxes import box_iou
 from helpers.graph import Feed, Model, StrPath
 from helpers.graph.activations import sigmoid
 from helpers.tasks.yolo_decode import dfl_sides
-from helpers.tasks.yolo_head import of_outputs
+from helpers.tasks.yolo_head import of_model
 
 _SEES = 0.1  # the score from which on a place counts
 
@@ -48,8 +48,7 @@ class Seen(NamedTuple):
 def head_drift(fp32: Model | StrPath, qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu") -> Drift:
     """Drift of a QDQ detector from its float model, both cut by `qdq.split_head`, on a few feeds.
 
-    It ranks methods with a dozen images, where AP needs thousands: nothing is matched, suppressed or cut off at a
-    threshold, so a small change of the model is a small change here. Feeds are read once, one at a time.
+    It ranks methods with a dozen images, where AP needs thousands: nothing is matched, suppressed or cut off.
     Raises ValueError for a graph that is not cut, and where the float model sees nothing.
     """
     one, other = tee(feeds)
@@ -57,10 +56,7 @@ def head_drift(fp32: Model | StrPath, qdq_model: Model | StrPath, feeds: Iterabl
 
 
 def reference_outputs(fp32: Model | StrPath, feeds: Iterable[Feed]) -> list[list[Seen]]:
-    """What the float model sees in each feed, stride by stride, for `drift_against`.
-
-    Raises ValueError for a graph that is no cut YOLOv8, and where it sees nothing at all.
-    """
+    """What the float model sees in each feed, stride by stride, for `drift_against`; raises as `head_drift` does."""
     seen = list(_looks(fp32, feeds))
     if not any(len(stride.scores) for feed in seen for stride in feed):
         raise _blind(len(seen))
@@ -86,19 +82,16 @@ def drift_against(
 
 def outputs(fp32: Model | StrPath) -> list[str]:
     """Names of a cut YOLOv8's outputs, DFL logits and class logits in turn; ValueError for any other graph."""
-    return _names(targets.load(fp32), fp32)
-
-
-def _names(session: Any, path: Model | StrPath) -> list[str]:
-    found = of_outputs([(o.name, o.shape) for o in session.get_outputs()])
+    graph = Model.of(fp32)
+    found = of_model(graph)
     if found is None:
-        raise ValueError(f"{path}: has no class logits of its own; cut the head first with `qdq.split_head`.")
+        raise ValueError(f"{graph}: has no class logits of its own; cut the head first with `qdq.split_head`.")
     return found.outputs
 
 
 def _looks(fp32: Model | StrPath, feeds: Iterable[Feed]) -> Iterator[list[Seen]]:
+    outputs(fp32)  # refuses any other graph
     session = targets.load(fp32, "cpu", optimize=True)
-    _names(session, fp32)
     return (_seen(session.run(None, feed)) for feed in feeds)
 
 

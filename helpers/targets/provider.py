@@ -44,10 +44,10 @@ def _one_of(names: str) -> Values:
 
 
 def _integer(low: int, high: int) -> Values:
-    return Values(
-        f"an integer from {low} to {high}",
-        lambda value: bool(re.fullmatch("[0-9]+", value)) and low <= int(value) <= high,
-    )
+    def holds(value: str) -> bool:
+        return bool(re.fullmatch("[0-9]+", value)) and low <= int(value) <= high
+
+    return Values(f"an integer from {low} to {high}", holds)
 
 
 _FOLDER = Values("a path in a folder that exists", lambda value: bool(value) and Path(value).parent.is_dir())
@@ -90,13 +90,11 @@ QNN_OPTIONS = {name: _one_of("0 1") for name in _SWITCHES.split()} | {
 def provider_options(given: dict[str, str], needed: dict[str, str]) -> dict[str, str]:
     """The options of one session: those `given`, checked by name and value, on top of those `needed`.
 
-    Either of soc_model and htp_arch brings the other along: the backend follows soc_model where they differ, so the
-    one that `needed` holds must not stay beside yours. Raises ValueError that names the option and what is allowed.
+    Either of soc_model and htp_arch brings the other along, since the backend follows soc_model where they differ.
+    Raises ValueError that names the option and what is allowed.
 
     >>> provider_options({"soc_model": "36"}, X_ELITE)
     {'soc_model': '36', 'htp_arch': '69'}
-    >>> provider_options({"htp_arch": "68"}, X_ELITE)
-    {'soc_model': '0', 'htp_arch': '68'}
     """
     for name, value in given.items():
         if name not in QNN_OPTIONS:
@@ -119,9 +117,7 @@ def provider_options(given: dict[str, str], needed: dict[str, str]) -> dict[str,
 
 
 HEXAGON = ("soc_model", "htp_arch", "vtcm_mb")  # the options that make the emulator another machine
-_sessions: weakref.WeakKeyDictionary[ort.InferenceSession, str] = (
-    weakref.WeakKeyDictionary()
-)  # the emulator's, each with its Hexagon
+_sessions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {session on the emulator: its Hexagon}
 
 
 def hexagon(options: dict[str, str]) -> str:
@@ -189,9 +185,6 @@ def quiet_stdout() -> Iterator[None]:
     """Qualcomm's library prints one line straight to file descriptor 1, past Python's sys.stdout.
 
     Uses may nest and overlap in threads: the first turns descriptor 1 to nowhere, the last one out restores it.
-
-    >>> with quiet_stdout():
-    ...     _ = os.write(1, b"not seen")
     """
     with _changing:
         if not _quiet["users"]:
