@@ -1,11 +1,12 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py` (two minutes); plot.stages draws what it wrote, and a test holds some of it.
+`python tests/benchmarks/stages.py [STAGE …]` (all: two minutes); plot.stages draws what it wrote, a test holds some of it.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,7 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "stuck at 1000, percentile": lambda: w4a8(stuck(histograms), "percentile"),
         "boxes and scores under one scale": whole,
         "head cut": lambda: w4a8(histograms, "percentile"),
+        "stuck at 1000, mse": lambda: w4a8(stuck(histograms), "mse"),
     }
 
 
@@ -91,16 +93,17 @@ def measure(path: Path, target: str) -> dict:
     return {"ap": round(ap, 3), "boxes": [box for box in boxes if box[4] >= 0.25]}
 
 
-def main() -> None:
-    """Measure every stage and write data/stages.json."""
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, make in stages(Path(folder)).items():
-            found[name] = measure(*make())
-            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes")
+def main(names: list[str]) -> None:
+    """Measure the named stages, or every one, and write them into data/stages.json."""
     out = assets.DATA / "stages.json"
+    found = json.loads(out.read_text(encoding="utf-8"))["stages"] if names else {}
+    with tempfile.TemporaryDirectory() as folder:
+        made = stages(Path(folder))
+        for name in names or made:
+            found[name] = measure(*made[name]())
+            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes")
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

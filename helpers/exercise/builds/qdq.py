@@ -161,7 +161,7 @@ def _shared_cases(rng: np.random.Generator) -> Iterable[Case]:
         yield {"ranges": {f"t{k}": (-float(a), float(b)) for k, (a, b) in enumerate(ends)}, "limit": 4.0}
 
 
-def _losing(cost: Callable[[float, float, list[tuple[float, float]]], float]) -> Callable[..., list[str]]:
+def _losing(cost: Callable[..., float]) -> Callable[..., list[str]]:
     """A wrong `shared_scales` with another loss, of (low, high, all ranges), in dB."""
     return lambda ranges, limit: [t for t, ends in ranges.items() if cost(*ends, list(ranges.values())) > limit]
 

@@ -25,13 +25,13 @@ def _merged(counts: np.ndarray) -> np.ndarray:
 
 
 def _update_cases(rng: np.random.Generator) -> Iterable[Case]:
-    for counts, width, x in (
+    for start, width, values in (
         ([0, 0, 0, 0], 1.0, [0.5, 2.7]),
         ([1, 0, 2, 0], 1.0, [0.5, 0.5, 3.9]),
         ([1, 2, 3, 4], 1.0, [4.0]),
         ([1, 2, 3, 4], 0.5, [9.0, 0.1]),
     ):
-        yield {"counts": np.array(counts), "width": width, "x": np.array(x)}
+        yield {"counts": np.array(start), "width": width, "x": np.array(values)}
     for top in (1.0, 30.0, 500.0):
         x = rng.exponential(top / 8, 200)
         yield {"counts": rng.integers(0, 9, 64), "width": 0.125, "x": x}
@@ -119,14 +119,14 @@ def percentile(counts: np.ndarray, edges: np.ndarray, p: float) -> Range:
 
 
 def _percentile_cases(rng: np.random.Generator) -> Iterable[Case]:
-    for counts, edges, p in (
+    for bins, ends, p in (
         ([10], [0.0, 1.0], 80.0),
         ([1, 8, 1], [0.0, 1.0, 2.0, 3.0], 90.0),
         ([2, 6, 2], [-1.0, 0.0, 1.0, 5.0], 80.0),
         ([4, 4, 2], [0.0, 1.0, 2.0, 3.0], 100.0),
         ([6, 3, 0, 1], [0.0, 1.0, 2.0, 999.0, 1000.0], 70.0),
     ):
-        yield {"counts": np.array(counts), "edges": np.array(edges), "p": p}
+        yield {"counts": np.array(bins), "edges": np.array(ends), "p": p}
     for p in (99.0, 99.9):
         counts, edges = np.histogram(rng.standard_normal(3001), 64)
         yield {"counts": counts, "edges": edges, "p": p}
