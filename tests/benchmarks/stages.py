@@ -1,6 +1,6 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py [STAGE …]` (all: two minutes); plot.stages draws what it wrote, a test holds some of it.
+`python tests/benchmarks/stages.py [STAGE …]` (all: two minutes); plot.stages draws them, a test holds some of it.
 """
 
 from __future__ import annotations

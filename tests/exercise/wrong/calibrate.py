@@ -71,10 +71,10 @@ def no_clip(centres, counts, ranges):
 
 def kl(counts, levels, p_of, q_of):
     best = None
-    for keep in range(levels, len(counts) + 1, levels):
+    for keep in range(levels, len(counts) + 1):
         p, q = p_of(counts, keep), q_of(counts, keep)
         spread = np.zeros(keep)
-        for group in np.split(np.arange(keep), levels):
+        for group in (np.flatnonzero(np.arange(keep) * levels // keep == g) for g in range(levels)):
             filled = group[q[group] > 0]
             if len(filled):
                 spread[filled] = q[group].sum() / len(filled)

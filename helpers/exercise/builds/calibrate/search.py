@@ -77,17 +77,18 @@ MSE = Build(
 
 
 def entropy(counts: np.ndarray, levels: int) -> int:
-    """How many bins of |x| a range should keep, a multiple of `levels`, for the least KL(P‖Q)."""
-    return min(range(levels, len(counts) + 1, levels), key=lambda keep: _divergence(counts, keep, levels))
+    """How many bins of |x| a range should keep, from `levels` on, for the least KL(P‖Q)."""
+    return min(range(levels, len(counts) + 1), key=lambda keep: _divergence(counts, keep, levels))
 
 
 def _divergence(counts: np.ndarray, keep: int, levels: int, way: str = "") -> float:
     """KL(P‖Q) of the first `keep` bins; `way` names what a wrong answer does."""
     p = counts[:keep].astype(float)
     p[-1] += 0 if way == "no tail" else counts[keep:].sum()
-    groups = counts[:keep].reshape(levels, -1)
-    filled = np.ones(groups.shape) if way == "empty bins too" else groups > 0
-    q = (filled * groups.sum(1, keepdims=True) / np.maximum(filled.sum(1, keepdims=True), 1)).ravel()
+    inside, level = counts[:keep], np.arange(keep) * levels // keep
+    filled = np.ones(keep) if way == "empty bins too" else inside > 0
+    shared = np.bincount(level, inside) / np.maximum(np.bincount(level, filled), 1)
+    q = filled * shared[level]
     if way != "sums":
         p, q = p / p.sum(), q / max(q.sum(), 1)
     if way == "turned":
@@ -100,7 +101,7 @@ def _divergence(counts: np.ndarray, keep: int, levels: int, way: str = "") -> fl
 def _search(way: str) -> Any:
     """A wrong `entropy` that goes its own way in one step."""
     return lambda counts, levels: min(
-        range(levels, len(counts) + 1, levels), key=lambda keep: _divergence(counts, keep, levels, way)
+        range(levels, len(counts) + 1), key=lambda keep: _divergence(counts, keep, levels, way)
     )
 
 
@@ -122,8 +123,8 @@ ENTROPY = Build(
     cases=_entropy_cases,
     hints=(
         "for each keep make P and Q, both with the sum 1, and remember their divergence; the least one wins.",
-        "P: a float copy of counts[:keep], its last bin plus counts[keep:].sum(). Q: a row of "
-        "counts[:keep].reshape(levels, -1) is a level; its sum goes in equal parts to its filled bins. "
+        "P: a float copy of counts[:keep], its last bin plus counts[keep:].sum(). Q: with level = np.arange(keep) * "
+        "levels // keep, np.bincount(level, …) adds up a level's counts, or its filled bins; [level] spreads it. "
         "Where P > 0 and Q = 0 the divergence is infinite.",
     ),
     mistakes=(
