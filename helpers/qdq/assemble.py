@@ -84,9 +84,20 @@ def _store(made: onnx.ModelProto, source: Model, qparams: Mapping[str, QParams],
             found[f"{tensor}_scale"] = np.asarray(params.scale, np.float32)
             found[f"{tensor}_zero_point"] = np.asarray(params.zero_point, params.dtype)
         if f"{tensor}_q" in used and tensor in source.constants:
-            found[f"{tensor}_quantized"] = quantize(source.constants[tensor], params)
+            found[f"{tensor}_quantized"] = stored_codes(source.constants[tensor], params)
     del made.graph.initializer[:]
     made.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in found.items())
+
+
+def stored_codes(array: np.ndarray, params: QParams) -> np.ndarray:
+    """Codes of a stored tensor as ONNX Runtime's quantizer makes them: 32-bit ones, of biases, in float64.
+
+    >>> stored_codes(np.float32([1.0, -2.0]), QParams(0.5, 0, "int32"))
+    array([ 2, -4], dtype=int32)
+    """
+    if params.dtype != "int32":
+        return quantize(array, params)
+    return np.rint(array.astype(np.float64) / params.scale).astype(np.int32)
 
 
 def _as_onnx_runtime_names(made: onnx.ModelProto, source: Model) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from helpers import assets, graph, qdq, session, vision
+from helpers.affine import QParams
 from helpers.exercise.builds.qdq import insert
+from helpers.qdq.assemble import stored_codes
 
 
 def listed(fp32, params):
@@ -25,6 +27,14 @@ def test_the_detector_from_a_list_has_the_same_outputs_bit_for_bit(int8, cut, tm
     theirs, ours = (session.load(path).run(None, feed) for path in (int8, mine))
     assert all(np.array_equal(a, b) for a, b in zip(theirs, ours, strict=True))
     assert graph.Model.of(mine).qparams.keys() == params.keys()
+
+
+def test_large_codes_of_a_bias_are_divided_in_float64():
+    rng = np.random.default_rng(0)
+    bias, scale = rng.normal(0, 9, 50_000).astype(np.float32), rng.uniform(1e-5, 1e-4, 50_000).astype(np.float32)
+    exact = np.rint(bias.astype(np.float64) / scale.astype(np.float64))
+    assert np.array_equal(stored_codes(bias, QParams(scale, np.zeros(50_000, int), "int32", 0)), exact)
+    assert not np.array_equal(np.rint(bias / scale), exact), "float32 would do"
 
 
 def test_a_list_that_does_not_fit_is_refused(int8, cut, tmp_path):
