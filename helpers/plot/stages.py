@@ -41,7 +41,7 @@ def stages(*names: str) -> Figure:
     image = assets.open_image(assets.crowded_scene())
     _, reference = stage("FP32")
     shown = [*names, "FP32"]
-    fig, axes = new_figure(1, len(shown), height=8 / len(shown) + 0.7)
+    fig, axes = new_figure(1, len(shown), height=8 / len(shown) + (1.0 if len(shown) > 3 else 0.7))
     for ax, name in zip(axes, shown, strict=True):
         ap, boxes = stage(name)
         ax.imshow(image)
