@@ -47,8 +47,8 @@ def stages(*names: str) -> Figure:
         ax.imshow(image)
         ax.set_axis_off()
         _draw(ax, reference, boxes)
-        gap = "\n" if len(shown) > 3 else " "  # four titles side by side are short of room
-        ax.set_title(f"{name}:{gap}{len(boxes[0])} boxes\nAP {ap:.3f} over 64 scenes", fontsize=9, **LITERAL)
+        gap = "\n" if len(shown) > 3 else ": "  # four titles side by side are short of room
+        ax.set_title(f"{name}{gap}{len(boxes[0])} boxes\nAP {ap:.3f} over 64 scenes", fontsize=9, **LITERAL)
     right = " then ".join(str(len(match(reference, stage(name)[1]))) for name in names)
     fig.suptitle(f"Of FP32's {len(reference[0])} boxes, {right} found", fontsize=11)
     return fig
