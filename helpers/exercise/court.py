@@ -49,6 +49,11 @@ class Ruling:
         return STAMPS[self.verdict][0]
 
     @property
+    def label(self) -> str:
+        """What the finding is called."""
+        return "Known" if self.verdict == "unmeasured" else "Measured"
+
+    @property
     def answer(self) -> str:
         """What the reader's guess is told."""
         if self.guess is None:
@@ -61,7 +66,7 @@ class Ruling:
         return self.guess == self.verdict
 
     def __repr__(self) -> str:
-        return f"{self.stamp}: {self.claim}\nMeasured: {self.measured}\n{self.answer}"
+        return f"{self.stamp}: {self.claim}\n{self.label}: {self.measured}\n{self.answer}"
 
     def _repr_html_(self) -> str:
         claim, measured, answer = (html.escape(text) for text in (self.claim, self.measured, self.answer))
@@ -69,7 +74,7 @@ class Ruling:
         stamp = f'<b style="border: 2px solid {colour}; border-radius: 4px; padding: 1px 8px">{self.stamp}</b>'
         link = f'<a href="{html.escape(self.chapter)}.ipynb">{html.escape(self.chapter)}</a>'
         style = f"border-left: 4px solid {colour}; padding: 2px 10px; line-height: 1.7"
-        return f'<div style="{style}">{stamp} {claim}<br>Measured: {measured}<br>{answer} More: {link}</div>'
+        return f'<div style="{style}">{stamp} {claim}<br>{self.label}: {measured}<br>{answer} More: {link}</div>'
 
 
 class Court:

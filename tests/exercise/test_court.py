@@ -1,7 +1,10 @@
 """The court's stamps: what a ruling says, what it refuses, and that its picture shows every word whole."""
 
 import io
+import re
+from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 
@@ -14,17 +17,17 @@ def rule(guess, verdict="half", claim="Files shrink by four"):
 
 
 @pytest.mark.parametrize(
-    "guess, verdict, right, answer",
+    "guess, verdict, right, found, answer",
     [
-        ("half", "half", True, "You said half: right."),
-        ("true", "half", False, "You said true: not so."),
-        ("true", "unmeasured", False, "You said true: nobody can rule on that here."),
+        ("half", "half", True, "Measured", "You said half: right."),
+        ("true", "half", False, "Measured", "You said true: not so."),
+        ("true", "unmeasured", False, "Known", "You said true: nobody can rule on that here."),
     ],
 )
-def test_a_guess_is_set_beside_the_stamp(guess, verdict, right, answer):
+def test_a_guess_is_set_beside_the_stamp(guess, verdict, right, found, answer):
     ruling = rule(guess, verdict)
     assert bool(ruling) == right
-    assert repr(ruling) == f"{STAMPS[verdict][0]}: Files shrink by four\nMeasured: 3.08 times <b>\n{answer}"
+    assert repr(ruling) == f"{STAMPS[verdict][0]}: Files shrink by four\n{found}: 3.08 times <b>\n{answer}"
 
 
 def test_no_guess_stops_nothing():
@@ -92,3 +95,26 @@ def test_a_long_court_makes_a_small_file(tmp_path):
 def test_an_empty_court_has_no_picture():
     with pytest.raises(ValueError, match="run the cells above"):
         Court().picture()
+
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "court.ipynb"
+
+
+def test_each_claim_of_the_notebook_is_guessed_first_and_ruled_on_in_another_cell():
+    cells = nbformat.read(NOTEBOOK, 4).cells
+    asked = {cell.source.removesuffix(" = None"): k for k, cell in enumerate(cells) if cell.source.endswith(" = None")}
+    ruled = {
+        name: k for k, cell in enumerate(cells) for name in re.findall(r"court\.rule\([^\n]+?, (my_\w+)", cell.source)
+    }
+    assert asked.keys() == ruled.keys() and len(asked) == 22
+    assert all(asked[name] < ruled[name] for name in asked)
+
+
+def test_each_ruling_names_the_chapter_that_the_text_links():
+    chapter, ruled = None, []
+    for cell in nbformat.read(NOTEBOOK, 4).cells:
+        if cell.cell_type == "markdown" and (named := re.search(r"Chapter: \[\w+\]\((\w+)\.ipynb\)", cell.source)):
+            chapter = named[1]
+        ruled += [(named, chapter) for named in re.findall(r"court\.rule\(.*\"(\d\d_\w+)\"\)", cell.source)]
+    assert len(ruled) == 22
+    assert all(named == linked and NOTEBOOK.with_name(f"{named}.ipynb").exists() for named, linked in ruled)
