@@ -42,14 +42,17 @@ def ddr_traffic(path: StrPath, **options: str) -> Traffic:
     """Bytes that one run of a model moves out of the VTCM and back, as the HTP's compiler plans it.
 
     `options` are the QNN provider's: `vtcm_mb="1"` gives the compiler less room. The plan is the compiler's, for the
-    chip that it compiles for; nothing has been run or timed. Raises as `load(path, "htp")` does, and RuntimeError
-    where the log holds no summary. Source: the summary "DDR bandwidth" in the log of onnxruntime-qnn 2.7.0.
+    chip that it compiles for; nothing has been run or timed. Raises FileNotFoundError, ValueError for an option, and
+    RuntimeError where there is no HTP, where it refuses the model, and where the log holds no summary. Source: the summary "DDR bandwidth" in the log of onnxruntime-qnn 2.7.0.
 
     >>> ddr_traffic("int8.onnx", vtcm_mb="0")
     Traceback (most recent call last):
     ValueError: QNN option vtcm_mb='0' is not allowed; allowed is, as a string: an integer from 1 to 1024.
     """
-    provider_options(options, qnn()[1])  # a wrong option is refused here, before a process starts
+    provider_options(options, {})  # a wrong option, no HTP and no file are refused here, before a process starts
+    qnn()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the path of an ONNX model.")
     folder = Path(helpers.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, str(Path(path).resolve()), json.dumps(options)],

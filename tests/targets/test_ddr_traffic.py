@@ -31,8 +31,14 @@ def test_what_is_written_is_the_outputs_and_what_does_not_fit(int8):
 def test_a_model_that_does_not_load_is_named(tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    with pytest.raises(RuntimeError, match=r"broken\.onnx"):
+    with pytest.raises(RuntimeError, match=r"broken\.onnx: the HTP's compiler refused it"):
         ddr_traffic(broken)
+
+
+@htp
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(FileNotFoundError, match=r"gone\.onnx"):
+        ddr_traffic("gone.onnx")
 
 
 def test_a_log_holds_one_summary_for_each_graph_and_the_last_counts():
