@@ -43,7 +43,8 @@ def ddr_traffic(path: StrPath, **options: str) -> Traffic:
 
     `options` are the QNN provider's: `vtcm_mb="1"` gives the compiler less room. The plan is the compiler's, for the
     chip that it compiles for; nothing has been run or timed. Raises FileNotFoundError, ValueError for an option, and
-    RuntimeError where there is no HTP, where it refuses the model, and where the log holds no summary. Source: the summary "DDR bandwidth" in the log of onnxruntime-qnn 2.7.0.
+    RuntimeError where there is no HTP, where it refuses the model, and where the log holds no summary.
+    Source: the summary "DDR bandwidth" in the log of onnxruntime-qnn 2.7.0.
 
     >>> ddr_traffic("int8.onnx", vtcm_mb="0")
     Traceback (most recent call last):
