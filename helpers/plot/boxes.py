@@ -17,7 +17,6 @@ from helpers.boxes import Detections, above, match
 from helpers.graph import StrPath
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, RED, SKY, new_figure
 
-
 _LEGIBLE = 20  # boxes of one image that are named; more names would hide each other
 
 

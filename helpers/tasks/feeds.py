@@ -71,7 +71,7 @@ class FeedList:
         return self.read(self.paths[index])
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return map(self.read, self.paths)
+        return (self[index] for index in range(len(self)))
 
 
 class Feeds(FeedList):
