@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import helpers
 from helpers.graph import StrPath
-from helpers.targets.qnn import provider_options, qnn
+from helpers.targets.provider import provider_options, qnn
 
 _NAMES = ("spill_bytes", "fill_bytes", "write_total_bytes", "read_total_bytes")  # as the compiler's log has them
 # A process of its own: the log is a setting of the whole process, and the emulator is one Hexagon at a time.
 _SCRIPT = """
 import json, sys
 from helpers.targets.htp import qnn_options
-from helpers.targets.qnn import provider_options, qnn
+from helpers.targets.provider import provider_options, qnn
 import onnxruntime
 onnxruntime.set_default_logger_severity(0)
 device, needed = qnn()
