@@ -182,7 +182,7 @@ def steps(experiment: Experiment, count: int = 8) -> str:
     for k in reversed(range(max(0, len(judged) - count), len(judged))):
         entry, before = judged[k], judged[max(k - 1, 0)]
         values = [(entry["metrics"][key][0], before["metrics"][key][0]) for key in experiment.task.history]
-        cells = (f"{now:.3f} ({now - was:+.3f})" for now, was in values)
+        cells = ("–" if np.isnan(now - was) else f"{now:.3f} ({now - was:+.3f})" for now, was in values)
         found.append((str(k), entry["what"], targets.get(entry["target"]).where, *cells))
     return rows(found)
 
