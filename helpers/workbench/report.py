@@ -83,7 +83,7 @@ def changes(experiment: Experiment) -> list[str]:
         lines.append(f"weights: {WEIGHTS[weights]}")
     if len(lines) > 10:
         lines[10:] = [f"… and {len(lines) - 10} more"]
-    return lines or ["nothing"]
+    return lines or ["as at the start"]
 
 
 def network(experiment: Experiment, chosen: str | None = None) -> Figure:

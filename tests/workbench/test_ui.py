@@ -143,7 +143,7 @@ def test_a_against_b(box):
     box.tabs.selected_index = 2
     assert box.wait() and box.experiment.settings == settings
     a, b = (side.value for side in box.sides.values())
-    assert a.startswith("<b>A</b>: nothing") and f"<b>B</b>: {box.tensor.value}   -0.5 … 1.5" in b
+    assert a.startswith("<b>A</b>: as at the start") and f"<b>B</b>: {box.tensor.value}   -0.5 … 1.5" in b
     assert a.split("<img")[1] != b.split("<img")[1] and "<th>change</th>" in box.versus.value
 
 
