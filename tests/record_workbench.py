@@ -39,7 +39,7 @@ class Recorder:
 
     def save(self, path: Path) -> None:
         """All frames with the colours of the first; raises ValueError above `LIMIT` bytes."""
-        palette = self.frames[0].quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        palette = self.frames[0].quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
         first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames)
         first.save(path, save_all=True, append_images=rest, duration=self.times, loop=0, optimize=True)
         if path.stat().st_size > LIMIT:
