@@ -56,7 +56,7 @@ def play(book, recorder: Recorder) -> None:
     page.mouse.down()
     reach = x - page.locator("[data-handle=rmin]").bounding_box()["x"] - box["width"] / 2
     for k in range(1, 16):
-        page.mouse.move(x - 0.028 * k * reach, y)
+        page.mouse.move(x - 0.0302 * k * reach, y)
         page.wait_for_timeout(150)  # the kernel's numbers follow
         recorder.frame(110)
     before = page.locator(".wb-picture img").get_attribute("src")
