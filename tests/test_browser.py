@@ -327,6 +327,44 @@ def test_workbench_the_last_of_two_drags_stands(bench):
     assert done and held == pytest.approx(asked, rel=1e-5) and asked == pytest.approx(value(bench, "rmax"))
 
 
+def cut(book) -> list[str]:
+    """What does not fit into its place in the workbench, lists aside, which scroll."""
+    return book.page.evaluate("""() => [...document.querySelectorAll('.workbench *:not(select)')]
+        .filter((e) => e.offsetParent && e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+        .map((e) => e.className + e.innerText)""")
+
+
+def bottom(book, selector: str) -> float:
+    box = book.page.locator(selector).first.bounding_box()
+    return box["y"] + box["height"]
+
+
+def test_workbench_hand_boxes_and_numbers_are_in_one_view(bench):
+    parts = (".workbench .plot", ".workbench .numbers", ".wb-picture img", ".wb-results table", ".wb-tensors img")
+    for width, seen in ((1400, parts), (900, parts[:3])):
+        bench.page.set_viewport_size({"width": width, "height": 900})
+        bench.page.evaluate("document.querySelector('.workbench').scrollIntoView()")
+        bench.page.wait_for_function("w => document.querySelector('.workbench').clientWidth < w", arg=width)
+        assert cut(bench) == [], width
+        assert {p: bottom(bench, p) for p in seen if bottom(bench, p) > 870} == {}, width
+    bench.page.set_viewport_size({"width": 1500, "height": 900})
+
+
+def test_workbench_keeps_the_chosen_tensor_in_sight(bench):
+    inside = """() => { const list = document.querySelector('.wb-tensors select'), line = list.selectedOptions[0];
+        const [a, b] = [list, line].map((e) => e.getBoundingClientRect());
+        return b.top >= a.top && b.bottom <= a.bottom; }"""
+    place = "document.querySelector('.wb-tensors select').selectedIndex"
+    bench.page.locator(".wb-tensors select").focus()
+    bench.page.keyboard.press("Home")
+    assert kernel(bench)[0]
+    bench.page.get_by_role("button", name="minmax", exact=True).click()
+    bench.page.get_by_role("button", name="16 bits").click()  # what both win puts it far down in the list
+    bench.page.wait_for_function(f"() => {place} > 40", timeout=10_000)
+    bench.page.wait_for_function(inside, timeout=3000)
+    bench.page.get_by_role("button", name="8 bits", exact=True).click()
+
+
 def test_workbench_goes_by_keyboard_and_every_control_has_a_name(bench):
     assert nameless(bench) == []
     chosen = set()

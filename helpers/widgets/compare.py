@@ -7,6 +7,7 @@ import functools
 import html
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import ipywidgets as w
@@ -31,9 +32,17 @@ def compare(detectors: Mapping[str, Detector], pictures: Sequence[str | Path]) -
     True
     """
 
+    ahead = ThreadPoolExecutor(1)  # detects the next picture while you look at this one
+
     @functools.cache
+    def asked(index: int) -> Future[dict[str, Detections]]:
+        return ahead.submit(lambda: {title: d.detect(pictures[index], conf=0.05) for title, d in detectors.items()})
+
     def found(index: int) -> dict[str, Detections]:
-        return {title: d.detect(pictures[index], conf=0.05) for title, d in detectors.items()}
+        results = asked(index).result()
+        if 0 < index < len(pictures) - 1:  # not for the first: perhaps nobody moves on
+            asked(index + 1)
+        return results
 
     @functools.cache
     def photo(index: int) -> tuple[tuple[int, int], str]:

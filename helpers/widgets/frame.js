@@ -1,4 +1,4 @@
-// What a box of widgets needs of the page: keys that are its own, names for its sliders, the chosen line in sight.
+// What a box of widgets needs of the page: keys that are its own, and names for its sliders.
 function keepKeys(box) { // an arrow moves in a list, not to the next cell; JupyterLab asks the element itself, not its box
   for (const control of box.querySelectorAll("select, input, button, textarea, [tabindex]"))
     control.setAttribute("data-lm-suppress-shortcuts", "true");
@@ -13,28 +13,17 @@ function nameSliders(box) { // ipywidgets leaves the handles without a name
   }
 }
 
-function showChosen(box) { // a list that is filled anew would show its first lines
-  for (const select of box.querySelectorAll("select[size]")) {
-    const chosen = select.selectedOptions[0];
-    if (!chosen) continue;
-    const list = select.getBoundingClientRect(), line = chosen.getBoundingClientRect();
-    if (line.top < list.top || line.bottom > list.bottom)
-      select.scrollTop += line.top - list.top - (list.height - line.height) / 2;
-  }
-}
-
 function render({ el }) {
   let waiting = 0, box = null;
-  const look = (changes) => {
+  const look = () => {
     keepKeys(box);
     nameSliders(box);
-    if (changes.some((change) => change.target.tagName === "SELECT")) showChosen(box);
   };
   const seen = new MutationObserver(look);
   const attached = () => {
     box = el.closest(".jp-OutputArea-output") ?? el.closest(".widget-vbox");
     if (!box) { waiting = requestAnimationFrame(attached); return; }
-    look([]);
+    look();
     seen.observe(box, { childList: true, subtree: true });
   };
   attached();

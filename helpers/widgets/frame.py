@@ -14,7 +14,7 @@ from helpers import plot
 
 
 class Frame(anywidget.AnyWidget):
-    """Nothing to see: in its output keys stay with the widgets, sliders have names, lists show what is chosen."""
+    """Nothing to see: in its output keys stay with the widgets, and sliders have names."""
 
     _esm, _css = (Path(__file__).with_suffix(end) for end in (".js", ".css"))
 

@@ -108,10 +108,10 @@ class Experiment:
         raise ValueError(f"{self.model}: quantizes no activation '{tensor}'; the nearest names are {near}.")
 
     def set(self, tensor: str, rmin: float, rmax: float, dtype: str | None = None, what: str | None = None) -> None:
-        """Give one activation, and those that share its scale, another range and, which quantizes anew, another dtype.
+        """Give one activation, and those that share its scale, another range and, which quantizes anew, another dtype,
+        uint8 or uint16. `what` is told in the history in place of the range.
 
-        `what` is told in the history in place of the range. Raises ValueError as `qdq.set_range` does; the experiment
-        is then as it was.
+        Raises ValueError as `qdq.set_range` does; the experiment is then as it was.
         """
         representative, dtype = self.representative(tensor), dtype or self.dtype(tensor)
         if dtype not in ("uint8", "uint16"):
@@ -125,11 +125,6 @@ class Experiment:
         chosen = calibrate.method_named(method)
         low, high = chosen(self.histograms[self.representative(tensor)], self.dtype(tensor))
         self.set(tensor, low, high, what=method)
-
-    def set_dtype(self, tensor: str, dtype: str) -> None:
-        """Give one activation 8 or 16 bits, "uint8" or "uint16"; its range stays. Quantizes anew: half a second."""
-        rmin, rmax = self.patched.ranges[self.representative(tensor)]
-        self.set(tensor, rmin, rmax, dtype)
 
     def set_weights(self, dtype: str, per_channel: bool = True) -> None:
         """Weights in int8 or int4, with a scale per output channel or one per tensor. Quantizes anew.
@@ -217,30 +212,6 @@ class Experiment:
                 del self._found[next(iter(self._found))]
             self._found[key] = self.patched.runner(target).results(self.inputs[index])
         return self._found[key]
-
-    def npu_target(self) -> str:
-        """The quickest target of this machine that computes the NPU's codes and takes the graph as it is set.
-
-        Raises RuntimeError where 16-bit tensors find none, and what the last target said where each refuses the graph.
-        """
-        dtypes = {"uint16"} if self.patched.a16 else {"uint8"}
-        refused: list[Exception] = []
-
-        def takes_it(target: targets.Target) -> bool:
-            if not target.npu_codes or not dtypes <= target.dtypes:
-                return False
-            try:
-                self.patched.runner(target.name)
-            except (RuntimeError, ValueError) as error:
-                refused.append(error)
-                return False
-            return True
-
-        chosen = targets.quickest(takes_it)
-        if chosen is None:
-            text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
-            raise refused[-1] if refused else RuntimeError(text)
-        return chosen.name
 
     def judge(self, target: str = "cpu", each: Callable[[int], None] = lambda done: None) -> Metrics:
         """The task's agreement of all inputs with FP32, as far as it is shown: {key: (value, low, high)}.

@@ -11,6 +11,7 @@ import numpy as np
 from helpers import targets
 from helpers.graph import list_qparams, save_json, save_model
 from helpers.workbench.experiment import Experiment
+from helpers.workbench.report import save_page
 
 QUANT_TYPES = {"uint8": "QUInt8", "uint16": "QUInt16"}
 
@@ -95,8 +96,8 @@ def save_session(experiment: Experiment, path: str | Path) -> Path:
     return save_json(record, experiment.writable(path))
 
 
-def load_session(experiment: Experiment, path: str | Path) -> None:
-    """Let an experiment go on with what `save_session` wrote.
+def load_session(experiment: Experiment, path: str | Path) -> str:
+    """Let an experiment go on with what `save_session` wrote; returns what that is in one line.
 
     Raises FileNotFoundError, or ValueError for another model's session, other inputs', or none at all.
     """
@@ -113,3 +114,15 @@ def load_session(experiment: Experiment, path: str | Path) -> None:
         other = f"other {experiment.task.words.inputs} ({', '.join(inputs[:3])} …)"
         raise ValueError(f"{path}: a session judged on {other}; load those.")
     experiment.resume(**record, what=f"{Path(path).name} loaded")
+    kept = ", ".join(sorted(experiment.kept)) or "nothing"
+    return f"{path}, {len(record['history'])} steps of history, kept: {kept}; changed:"
+
+
+EXPORTS = {  # what can be written: where to by default, and the function
+    "QDQ model": ("out/int8.onnx", model),
+    "ranges": ("out/ranges.json", ranges),
+    "TensorQuantOverrides for ONNX Runtime": ("out/overrides.json", overrides),
+    "report, one page": ("out/report.png", save_page),
+    "context for Snapdragon X Elite": ("out/int8_htp.onnx", context),
+    "this session": ("out/session.json", save_session),
+}

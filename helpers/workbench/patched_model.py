@@ -100,6 +100,30 @@ class PatchedModel:
                 runner.session = _Fed(runner.session)
         return self._runners[target]
 
+    def npu_target(self) -> str:
+        """The quickest target of this machine that computes the NPU's codes and takes the graph as it is set.
+
+        Raises RuntimeError where 16-bit tensors find none, and what the last target said where each refuses the graph.
+        """
+        dtypes = {"uint16"} if self.a16 else {"uint8"}
+        refused: list[Exception] = []
+
+        def takes_it(target: targets.Target) -> bool:
+            if not target.npu_codes or not dtypes <= target.dtypes:
+                return False
+            try:
+                self.runner(target.name)
+            except (RuntimeError, ValueError) as error:
+                refused.append(error)
+                return False
+            return True
+
+        chosen = targets.quickest(takes_it)
+        if chosen is None:
+            text = "16-bit tensors need the HTP or its emulator, which is not here; 8 bits go on any machine."
+            raise refused[-1] if refused else RuntimeError(text)
+        return chosen.name
+
     def _quantized(
         self, ranges: Mapping[str, Range], a16: Collection[str], weight: str, per_channel: bool
     ) -> onnx.ModelProto:

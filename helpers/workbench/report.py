@@ -83,7 +83,7 @@ def changes(experiment: Experiment) -> list[str]:
         lines.append(f"weights: {WEIGHTS[weights]}")
     if len(lines) > 10:
         lines[10:] = [f"… and {len(lines) - 10} more"]
-    return lines or ["nothing"]
+    return lines or ["as at the start"]
 
 
 def network(experiment: Experiment, chosen: str | None = None) -> Figure:
@@ -182,7 +182,7 @@ def steps(experiment: Experiment, count: int = 8) -> str:
     for k in reversed(range(max(0, len(judged) - count), len(judged))):
         entry, before = judged[k], judged[max(k - 1, 0)]
         values = [(entry["metrics"][key][0], before["metrics"][key][0]) for key in experiment.task.history]
-        cells = (f"{now:.3f} ({now - was:+.3f})" for now, was in values)
+        cells = ("–" if np.isnan(now - was) else f"{now:.3f} ({now - was:+.3f})" for now, was in values)
         found.append((str(k), entry["what"], targets.get(entry["target"]).where, *cells))
     return rows(found)
 

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers import assets, targets, tasks
+from helpers import targets
 from helpers.widgets.frame import img
 from helpers.workbench import export, report
 from helpers.workbench.experiment import Experiment
+from helpers.workbench.export import EXPORTS
 from helpers.workbench.latest_job import LatestJob
 from helpers.workbench.layout import Layout
 from helpers.workbench.patched_model import float32_range
-
-EXPORTS = {
-    "QDQ model": ("out/int8.onnx", export.model),
-    "ranges": ("out/ranges.json", export.ranges),
-    "TensorQuantOverrides for ONNX Runtime": ("out/overrides.json", export.overrides),
-    "report, one page": ("out/report.png", report.save_page),
-    "context for Snapdragon X Elite": ("out/int8_htp.onnx", export.context),
-    "this session": ("out/session.json", export.save_session),
-}
-Inputs = str | Path | Sequence[str | Path] | None
-
-
-def workbench(model: str | Path | None = None, pictures: Inputs = None, calibration: Inputs = None) -> Workbench:
-    """Open the workbench on a model (FP32 ONNX), `pictures` to judge on and `calibration` pictures.
-
-    A model is named as for `assets.model`. Pictures, or whatever its task takes, are a folder as for `Task.inputs`,
-    or a list of paths. None takes what `assets.course()` has, 6 pictures and 16; your own pictures alone also
-    calibrate. Raises as `Experiment` does.
-    """
-    if model is None or pictures is None:
-        own, calibrating, judging = assets.course()
-    chosen = assets.model(model) if model else own
-    task = tasks.recognise(chosen)
-    judge, calibrate = (task.inputs(p) if isinstance(p, (str, Path)) else p for p in (pictures, calibration))
-    if judge is None:
-        judge, calibrate = judging[:6], calibrate or calibrating[:16]
-    return Workbench(Experiment(chosen, judge, calibrate))
 
 
 class Workbench(Layout):
@@ -81,14 +56,16 @@ class Workbench(Layout):
 
     def _connect(self) -> None:
         self.find.observe(lambda _: self._list(self.tensor.value), "value")
-        self.tensor.observe(self._choose, "value")
+        self.tensor.observe(lambda _: None if self._quiet else self.refresh(), "value")
         for widget, name in ((self.tune, "settled"), (self.bits, "value"), (self.symmetric, "value")):
             widget.observe(self._drag, name)
         self.weights.observe(self._weights, "value")
         self.undo.on_click(lambda _: self._edit(object(), self.experiment.undo))  # every click counts
         self.input.observe(self._turn, "value")
         self.tabs.observe(lambda _: self._ask(), "selected_index")
-        self.htp.on_click(lambda _: self._edit("htp", self._as_htp))
+        self.htp.on_click(
+            lambda _: self._edit("htp", lambda: setattr(self, "target", self.experiment.patched.npu_target()))
+        )
         self.stop.on_click(self._stop)
         for name, button in self.keep.items():
             button.on_click(functools.partial(self._keep, name))
@@ -107,10 +84,6 @@ class Workbench(Layout):
         self._edits[key] = change, target
         self._ask()
 
-    def _choose(self, _) -> None:
-        if not self._quiet:
-            self.refresh()
-
     def _drag(self, change) -> None:
         tensor = self.tensor.value
         if self._quiet or tensor is None:
@@ -118,7 +91,8 @@ class Workbench(Layout):
         low, high, dtype, what = self.tune.rmin, self.tune.rmax, self.bits.value, self.tune.method or None
         if change.owner is self.tune and self.tune.dtype != dtype:
             dtype = self.tune.dtype
-            self._set_quietly(self.bits, dtype if dtype in ("uint8", "uint16") else self.bits.value)
+            with self._quietly():
+                self.bits.value = dtype if dtype in ("uint8", "uint16") else self.bits.value
         if self.symmetric.value and low != -high:
             low, high, what = min(low, -high), max(high, -low), None
         if (low, high, dtype) != (self.tune.rmin, self.tune.rmax, self.tune.dtype):
@@ -132,7 +106,7 @@ class Workbench(Layout):
             self._edit("weights", lambda: self.experiment.set_weights(*change.new))
 
     def _as_htp(self) -> None:
-        self.target = self.experiment.npu_target()
+        self.target = self.experiment.patched.npu_target()
 
     def _turn(self, _) -> None:
         if self.tensor.value is not None:  # its sample is another
@@ -148,24 +122,30 @@ class Workbench(Layout):
         self.experiment.keep(name)
         self._ask()
 
-    def _set_quietly(self, widget, value) -> None:
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """What changes in the `with` is shown, and asks for nothing."""
         before, self._quiet = self._quiet, True
-        widget.value, self._quiet = value, before
+        try:
+            yield
+        finally:
+            self._quiet = before
 
     def _show(self, low: float, high: float, dtype: str) -> None:
-        tensor, before, self._quiet = self.tensor.value, self._quiet, True
-        sample = self.experiment.sample(tensor, self.input.value)
-        self.tune.show(self.experiment.histograms[tensor], dtype=dtype, sample=sample, rmin=low, rmax=high)
-        self._quiet = before
+        tensor = self.tensor.value
+        with self._quietly():
+            sample = self.experiment.sample(tensor, self.input.value)
+            self.tune.show(self.experiment.histograms[tensor], dtype=dtype, sample=sample, rmin=low, rmax=high)
 
     def _sync(self) -> None:
         """Let the middle show what the experiment holds."""
-        tensor = self.tensor.value
-        if tensor is not None:
-            low, high = self.experiment.patched.ranges[tensor]
-            self._set_quietly(self.bits, self.experiment.dtype(tensor))
-            self._set_quietly(self.symmetric, low == -high)
-            self._set_quietly(self.weights, (self.experiment.patched.weight, self.experiment.patched.per_channel))
+        tensor, patched = self.tensor.value, self.experiment.patched
+        if tensor is None:
+            return
+        low, high = patched.ranges[tensor]
+        with self._quietly():
+            self.bits.value, self.symmetric.value = self.experiment.dtype(tensor), low == -high
+            self.weights.value = patched.weight, patched.per_channel
             self._show(low, high, self.bits.value)
 
     def _list(self, chosen: str | None) -> None:
@@ -174,10 +154,8 @@ class Workbench(Layout):
         found = [t for t in self.experiment.tensors if t == chosen or all(word in t.lower() for word in words)]
         options = tuple((f"{self.experiment.sqnr(t):.1f}  {t.removesuffix('_output_0')}", t) for t in found)
         if options != self.tensor.options:
-            before, self._quiet = self._quiet, True
-            with self.tensor.hold_sync():  # or the page would show the first one for a moment
+            with self._quietly(), self.tensor.hold_sync():  # the page does not see the first one chosen in between
                 self.tensor.options, self.tensor.value = options, chosen
-            self._quiet = before
 
     def _update(self) -> None:
         """In the thread: what was changed, then the results, then the numbers, each only where it is not shown yet."""
@@ -216,7 +194,7 @@ class Workbench(Layout):
         self._say(f"{words.results} by the {where}, {took:.2f} s after you asked{after}")
 
     def _rank(self, tensor: str | None) -> None:
-        self._list(self.tensor.value)
+        self._list(tensor)
         self.network.value = img(report.network(self.experiment, tensor), "SQNR of all tensors by depth")
 
     def _judge(self) -> None:
@@ -225,8 +203,7 @@ class Workbench(Layout):
         first = next(e["metrics"] for e in experiment.history if e["metrics"])
         columns = {"start": first, f"now, {targets.get(self.target).where}": metrics}
         self.numbers.value = report.table(columns, task)
-        alt = f"{', '.join(task.history.values())}, step by step"
-        self.history.value = img(report.history(experiment), alt) + report.steps(experiment)
+        self.history.value = img(report.history(experiment)) + report.steps(experiment)
 
     def _draw_sides(self, index: int) -> None:
         """A and B as far as they are kept: settings, one input's results, and the numbers with their difference."""
@@ -243,11 +220,8 @@ class Workbench(Layout):
         self._latest.check()
 
     def _load(self) -> None:
-        path = Path(self.file.value).expanduser()
-        export.load_session(self.experiment, path)
-        steps, kept = len(self.experiment.history) - 1, ", ".join(sorted(self.experiment.kept)) or "nothing"
-        told = [f"loaded: {path}, {steps} steps of history; kept: {kept}; changed:", *report.changes(self.experiment)]
-        self.said.value = "<br>".join(map(html.escape, told))
+        told = export.load_session(self.experiment, Path(self.file.value).expanduser())
+        self.said.value = "<br>".join(map(html.escape, ["loaded: " + told, *report.changes(self.experiment)]))
 
     def _export(self) -> None:
         path = Path(self.file.value).expanduser()

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import threading
 import time
 import tracemalloc
 
@@ -209,6 +210,10 @@ def test_compare_marks_what_differs():
     other.detect = lambda *a, **k: tuple(part[1:] for part in whole(*a, **k))  # the best box is missing
     picture.value = 1
     assert "1 of its own" in box.picture.value and box.picture.value.count("stroke-dasharray") == 1
+    asked = threading.Event()
+    other.detect = lambda path, **k: (path == pictures[3] and asked.set(), whole(path, **k))[1]
+    picture.value = 2
+    assert asked.wait(10), "the next picture is detected before it is asked for"
     before = box.picture.value
     assert timed(lambda k: setattr(conf, "value", 0.9 + k / 100)) < 0.1 and box.picture.value != before
 

@@ -50,7 +50,7 @@ def test_a_change_in_place_is_a_fresh_quantization(here, tmp_path, tensor):
 
 
 def test_bits_and_weights_quantize_anew(here, tmp_path):
-    here.set_dtype(CHANGED, "uint16")
+    here.set(CHANGED, *here.patched.ranges[CHANGED], "uint16")
     here.set(CHANGED, -0.2, 1.5)
     assert qdq.list_qparams(here.patched.proto)[CHANGED].dtype == "uint16" == here.dtype(CHANGED)
     assert same(here.results(1), vision.Detector(fresh(here, tmp_path)).detect(here.inputs[1], conf=0.001))
@@ -58,7 +58,7 @@ def test_bits_and_weights_quantize_anew(here, tmp_path):
         here.results(1, "integer")
     here.set_method(CHANGED, "minmax")
     sqnr = here.sqnr(CHANGED)
-    here.set_dtype(CHANGED, "uint8")
+    here.set(CHANGED, *here.patched.ranges[CHANGED], "uint8")
     assert sqnr > here.sqnr(CHANGED) + 20
     here.set("/model.0/act/Sigmoid_output_0", 0, 0.7, "uint16")  # whose range QNN's configuration would overrule
     assert qdq.list_qparams(here.patched.proto)["/model.0/act/Sigmoid_output_0"].scale == np.float32(0.7) / 65535
@@ -146,7 +146,7 @@ def test_what_cannot_be_set_changes_nothing(here):
         (lambda: here.set(CHANGED, 1e-30, 1e-30), "more than 32 bits"),
         (lambda: here.set(CHANGED, 2, 1), "rmin ≤ rmax"),
         (lambda: here.set("/model.1/act/Mul_output", 0, 1), "nearest names are .*Mul_output_0"),
-        (lambda: here.set_dtype(CHANGED, "int4"), "uint8 or uint16"),
+        (lambda: here.set(CHANGED, *here.patched.ranges[CHANGED], "int4"), "uint8 or uint16"),
         (lambda: here.set_method(CHANGED, "best"), "unknown"),
     ):
         with pytest.raises(ValueError, match=words):

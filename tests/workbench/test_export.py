@@ -19,7 +19,7 @@ def same(a, b):
 def test_a_session_comes_back_and_a_foreign_one_is_refused(here, tmp_path):
     here.set(CHANGED, -0.1, 0.9)
     here.keep("A")
-    here.set_dtype("images", "uint16")
+    here.set("images", *here.patched.ranges["images"], "uint16")
     here.metrics()
     path, boxes, settings = export.save_session(here, tmp_path / "s.json"), here.results(0), here.settings
     other = experiment.Experiment(here.model, here.inputs, here.calibration[:1])

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import assets, vision, workbench
 from helpers.targets import target
-from helpers.workbench import experiment, ui
+from helpers.workbench import experiment, export
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_against_b(box):
     box.tabs.selected_index = 2
     assert box.wait() and box.experiment.settings == settings
     a, b = (side.value for side in box.sides.values())
-    assert a.startswith("<b>A</b>: nothing") and f"<b>B</b>: {box.tensor.value}   -0.5 … 1.5" in b
+    assert a.startswith("<b>A</b>: as at the start") and f"<b>B</b>: {box.tensor.value}   -0.5 … 1.5" in b
     assert a.split("<img")[1] != b.split("<img")[1] and "<th>change</th>" in box.versus.value
 
 
@@ -158,7 +158,7 @@ def test_what_fails_is_said_and_the_next_works(box):
 def test_exports_and_sessions_go_through_the_buttons(box, tmp_path):
     drag(box, rmax=3.0)
     box.wait()
-    for kind, (name, _) in ui.EXPORTS.items():
+    for kind, (name, _) in export.EXPORTS.items():
         if "context" not in kind:
             box.kind.value = kind
             assert box.file.value == name and name.startswith("out/")
@@ -193,7 +193,7 @@ def test_no_export_writes_over_the_model_or_a_picture(box, tmp_path, monkeypatch
         path.write_bytes(b"my own")
     monkeypatch.setattr(box.experiment, "model", mine[0])
     monkeypatch.setattr(box.experiment, "calibration", mine[1:])
-    for _, write in ui.EXPORTS.values():
+    for _, write in export.EXPORTS.values():
         for path in mine:
             with pytest.raises(ValueError, match=f"{path.name}: is read here and would be written over"):
                 write(box.experiment, path)
