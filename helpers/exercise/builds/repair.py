@@ -9,7 +9,6 @@ import numpy as np
 from helpers.exercise.build import Build, Case, Mistake
 
 CHAPTER = "10_repair"
-LOWEST, HIGHEST = -8, 7  # codes of 4 bits
 
 
 def correct_bias(bias: np.ndarray, weight: np.ndarray, quantized: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -70,100 +69,104 @@ CORRECT_BIAS = Build(
 )
 
 
-def round_row(row: np.ndarray, scale: float, share: np.ndarray) -> np.ndarray:
-    """Codes −8 … 7, each weight's loss handed to those behind it: the course's own answer, as GPTQ has it."""
-    rest, codes = np.array(row, float), np.zeros(len(row), int)
-    for i in range(len(rest)):
-        codes[i] = min(max(round(rest[i] / scale), LOWEST), HIGHEST)
-        rest[i + 1 :] += (rest[i] - codes[i] * scale) * share[i, i + 1 :]
-    return codes
+def round_rows(weight: np.ndarray, scale: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Codes −8 … 7 of C×K weights, each column's loss handed on, as GPTQ does: the course's own answer."""
+    return _rounded_by()(weight, scale, share)
 
 
-def _row_cases(rng: np.random.Generator) -> Iterable[Case]:
-    for row, scale, shares in (
-        ([0.4], 1.0, 0.0),
-        ([0.4, 0.4], 1.0, 1.0),
-        ([0.3, 0.3], 0.5, 1.0),
-        ([9.0, 1.0], 1.0, 0.5),
-        ([0.4, 0.4, 0.4], 1.0, 1.0),
-        ([1.4, 1.3, 1.2], 1.0, 1.0),
-        ([2.5], 1.0, 0.0),
-    ):
-        yield {"row": np.array(row), "scale": scale, "share": np.triu(np.full((len(row),) * 2, shares), 1)}
-    for length in (5, 12):
-        share = np.triu(rng.uniform(-0.5, 0.8, (length, length)), 1)
-        yield {"row": 3 * rng.standard_normal(length), "scale": 0.7, "share": share}
+def _code(steps: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(steps), -8, 7)
 
 
-def _code(value: float) -> int:
-    return min(max(round(value), LOWEST), HIGHEST)
-
-
-def _row_by(
-    lost: Callable[[float, float, int, float], float] = lambda now, _, code, s: now - code * s,
-    code: Callable[[float], int] = _code,
+def _rounded_by(
+    lost: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray] = lambda now, _, code, s: (
+        now - code * s
+    ),
+    code: Callable[[np.ndarray], np.ndarray] = _code,
     reach: int | None = None,
 ) -> Callable[..., np.ndarray]:
-    """The rule with another loss (of the weight now, the weight as given, its code, S), code, or reach."""
+    """The rule, or one with another loss (of the column now, as given, its codes, S), another code, or less reach."""
 
-    def answer(row: np.ndarray, scale: float, share: np.ndarray) -> np.ndarray:
-        rest, codes = np.array(row, float), np.zeros(len(row), int)
-        for i in range(len(rest)):
-            codes[i] = code(rest[i] / scale)
-            end = None if reach is None else i + 1 + reach
-            rest[i + 1 : end] += lost(rest[i], row[i], codes[i], scale) * share[i, i + 1 : end]
+    def answer(weight: np.ndarray, scale: np.ndarray, share: np.ndarray) -> np.ndarray:
+        rest, codes = np.array(weight, float), np.zeros(weight.shape)
+        for i in range(weight.shape[1]):
+            codes[:, i] = code(rest[:, i] / scale)
+            behind = slice(i + 1, None if reach is None else i + 1 + reach)
+            rest[:, behind] += np.outer(lost(rest[:, i], weight[:, i], codes[:, i], scale), share[i, behind])
         return codes
 
     return answer
 
 
-def _clamps_late(row: np.ndarray, scale: float, share: np.ndarray) -> np.ndarray:
-    return np.clip(_row_by(code=round)(row, scale, share), LOWEST, HIGHEST)
+def _rows_cases(rng: np.random.Generator) -> Iterable[Case]:
+    for rows, scale, shares in (
+        ([[0.4]], 1.0, 0.0),
+        ([[0.4, 0.4]], 1.0, 1.0),
+        ([[0.3, 0.3]], 0.5, 1.0),
+        ([[9.0, 1.0]], 1.0, 0.5),
+        ([[0.4, 0.4, 0.4]], 1.0, 1.0),
+        ([[2.5]], 1.0, 0.0),
+        ([[0.4, 0.4], [1.3, 0.3]], 1.0, 1.0),
+    ):
+        yield _rows(np.array(rows), np.full(len(rows), scale), shares)
+    for channels, inputs in ((2, 5), (8, 18)):
+        weight = 3 * rng.standard_normal((channels, inputs))
+        yield _rows(weight, rng.uniform(0.4, 0.9, channels), rng.uniform(-0.5, 0.8, (inputs, inputs)))
 
 
-ROUND_ROW = Build(
-    name="repair.round_row",
+def _rows(weight: np.ndarray, scale: np.ndarray, share: np.ndarray | float) -> Case:
+    return {"weight": weight, "scale": scale, "share": np.triu(np.ones((weight.shape[1],) * 2) * share, 1)}
+
+
+def _clamps_late(weight: np.ndarray, scale: np.ndarray, share: np.ndarray) -> np.ndarray:
+    return np.clip(_rounded_by(code=np.rint)(weight, scale, share), -8, 7)
+
+
+ROUND_ROWS = Build(
+    name="repair.round_rows",
     chapter=CHAPTER,
-    title="Round a row and pay the error back",
+    title="Round and pay the error back",
     level=3,
     minutes=15,
-    reference=round_row,
-    cases=_row_cases,
+    reference=round_rows,
+    cases=_rows_cases,
     hints=(
-        "go through the row from the left. A weight that has just been rounded is done; those behind it are still free "
-        "and take over what it lost, each by its share.",
-        "on a copy of the row, for each i: its code, then what it lost, copy[i] − code·scale, and last "
-        "copy[i + 1:] += lost·share[i, i + 1:].",
+        "go through the columns from the left. A column that has just been rounded is done; those behind it are still "
+        "free and take over what it lost, each by its share.",
+        "on a copy: codes[:, i], then lost = copy[:, i] − codes[:, i]·scale, and last copy[:, i + 1:] += the outer "
+        "product of lost and share[i, i + 1:].",
     ),
     mistakes=(
-        Mistake("That is rounding to nearest: nothing was paid back to the weights behind.", _row_by(lambda *_: 0.0)),
+        Mistake(
+            "That is rounding to nearest: nothing was paid back to the weights behind.", _rounded_by(lambda *_: 0.0)
+        ),
         Mistake(
             "You paid back with the wrong sign. What was lost must be added to the weights behind.",
-            _row_by(lambda now, _, code, s: code * s - now),
+            _rounded_by(lambda now, _, code, s: code * s - now),
         ),
-        Mistake("Only the next neighbour was paid. All weights behind take their share.", _row_by(reach=1)),
+        Mistake("Only the next column was paid. All columns behind take their share.", _rounded_by(reach=1)),
         Mistake(
             "You measured the loss in codes. It is a real number: the weight less code · scale.",
-            _row_by(lambda now, _, code, s: now - code),
+            _rounded_by(lambda now, _, code, s: now - code),
         ),
         Mistake(
-            "You took the loss from the weight as given. Take it from the weight as it is now, with what it was paid.",
-            _row_by(lambda _, given, code, s: given - code * s),
+            "You took the loss from the weights as given. Take it from the weights as they are now, after payment.",
+            _rounded_by(lambda _, given, code, s: given - code * s),
         ),
         Mistake(
             "You clamped at the end. Clamp each code at once: what the clamp takes off must be paid back too.",
             _clamps_late,
         ),
-        Mistake("Nothing keeps your codes within −8 … 7.", _row_by(code=round)),
+        Mistake("Nothing keeps your codes within −8 … 7.", _rounded_by(code=np.rint)),
         Mistake(
             "You cut off the fraction. Round to the nearest code.",
-            _row_by(code=lambda v: int(np.clip(np.trunc(v), LOWEST, HIGHEST))),
+            _rounded_by(code=lambda steps: np.clip(np.trunc(steps), -8, 7)),
         ),
         Mistake(
             "You round halves up. Round a half to the even code, as np.rint does.",
-            _row_by(code=lambda v: int(np.clip(np.floor(v + 0.5), LOWEST, HIGHEST))),
+            _rounded_by(code=lambda steps: np.clip(np.floor(steps + 0.5), -8, 7)),
         ),
     ),
 )
 
-BUILDS = [CORRECT_BIAS, ROUND_ROW]
+BUILDS = [CORRECT_BIAS, ROUND_ROWS]

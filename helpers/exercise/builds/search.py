@@ -41,7 +41,7 @@ class Measured:
 
 
 def greedy(drift: Drift, sizes: Mapping[str, int], budget: int) -> list[str]:
-    """Of what still fits, again and again the tensor that lowers drift most, while one does: the course's own answer."""
+    """Of what fits, the tensor that lowers drift most, again and again, while one does: the course's own answer."""
     chosen: list[str] = []
     while True:
         room = budget - sum(sizes[name] for name in chosen)

@@ -15,15 +15,15 @@ def never_ends_early(drift, sizes, budget):
         left = [n for n in sizes if n not in chosen and spent + sizes[n] <= budget]
         if not left:
             return chosen
-        best = min(left, key=lambda n: drift(chosen + [n]))
+        best = min(left, key=lambda n: drift([*chosen, n]))
         chosen, spent = [*chosen, best], spent + sizes[best]
 
 
 def counts_tensors(drift, sizes, budget):
     chosen = []
     while len(chosen) < budget and len(chosen) < len(sizes):
-        best = min((n for n in sizes if n not in chosen), key=lambda n: drift(chosen + [n]))
-        if drift(chosen + [best]) >= drift(chosen):
+        best = min((n for n in sizes if n not in chosen), key=lambda n: drift([*chosen, n]))
+        if drift([*chosen, best]) >= drift(chosen):
             break
         chosen.append(best)
     return chosen
