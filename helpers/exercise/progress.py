@@ -134,11 +134,13 @@ def yours(name: str) -> Callable[..., Any]:
 
 
 class Progress:
-    """All builds of the course, with what you have done of each; its repr is a table."""
+    """The builds of a chapter, or of the course, with what you have done of each; its repr is a table."""
 
-    def __init__(self) -> None:
+    def __init__(self, chapter: str | None = None) -> None:
         kept = read()
-        self.rows = [(build, kept.get(build.name, {})) for build in builds()]
+        self.where = "in the course" if chapter is None else f"in {chapter}"
+        asked = [build for build in builds() if chapter in (None, build.chapter)]
+        self.rows = [(build, kept.get(build.name, {})) for build in asked]
 
     @property
     def done(self) -> int:
@@ -162,23 +164,23 @@ class Progress:
         rows = self._table()
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(6)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"{self.done} of {len(self.rows)} built", *lines])
+        return "\n".join([f"{self.done} of {len(self.rows)} built {self.where}", *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(
             "<tr>" + "".join(f"<td style='text-align: left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
             for row in self._table()
         )
-        return f"<p>{self.done} of {len(self.rows)} built</p><table>{rows}</table>"
+        return f"<p>{self.done} of {len(self.rows)} built {html.escape(self.where)}</p><table>{rows}</table>"
 
 
-def progress() -> Progress:
-    """All builds of the course and which of them you have passed.
+def progress(chapter: str | None = None) -> Progress:
+    """The builds of a chapter such as "01_affine", or of the whole course, and which of them you have passed.
 
-    >>> len(progress().rows) == len(builds())
-    True
+    >>> len(progress().rows) == len(builds()), len(progress("01_affine").rows)
+    (True, 3)
     """
-    return Progress()
+    return Progress(chapter)
 
 
 def reset(name: str | None = None) -> None:
