@@ -7,6 +7,7 @@ import html
 import inspect
 import json
 import os
+import symtable
 import textwrap
 import types
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def source_of(function: Callable[..., Any]) -> str | None:
 def _collect(function: Callable[..., Any], parts: dict[str, str]) -> bool:
     try:
         source = textwrap.dedent(inspect.getsource(function))
-        names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        names = _names_from_outside(symtable.symtable(source, "<your build>", "exec"))
     except (OSError, TypeError, SyntaxError):
         return False
     if not source.startswith("def ") or function.__closure__:
@@ -94,6 +95,13 @@ def _collect(function: Callable[..., Any], parts: dict[str, str]) -> bool:
             return False
     parts[function.__name__] = source
     return True
+
+
+def _names_from_outside(table: symtable.SymbolTable) -> set[str]:
+    """What a source uses and does not define: neither parameters nor variables, whatever else has their names."""
+    is_module = table.get_type() == "module"
+    found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (is_module or s.is_global())}
+    return found.union(*(_names_from_outside(child) for child in table.get_children()))
 
 
 def _definition(name: str, value: Any) -> str | None:

@@ -66,11 +66,15 @@ def staircase(qp: QParams, low: float, high: float) -> Figure:
     return fig
 
 
-def tradeoff(h: Histogram, dtype: str = "uint8") -> Figure:
-    """Clipping and rounding error of a histogram against the upper end of its range, and their sum."""
+def tradeoff(h: Histogram, dtype: str = "uint8", symmetric: bool = False) -> Figure:
+    """Clipping and rounding error of a histogram against the upper end of its range, and their sum.
+
+    The lower end stays at the smallest value; `symmetric` moves it too, as −end with Z = 0: how weights are quantized.
+    """
     low, high = calibrate.minmax(h)
+    high = max(-low, high) if symmetric else high
     ends = np.geomspace(high / 100, high, 200)
-    qp = choose_qparams(np.full_like(ends, low), ends, dtype, axis=0)
+    qp = choose_qparams(-ends if symmetric else np.full_like(ends, low), ends, dtype, symmetric, axis=0)
     clipping, rounding = calibrate.expected_error(h, qp)
     total = clipping + rounding
     best = int(np.argmin(total))
@@ -94,17 +98,20 @@ def tradeoff(h: Histogram, dtype: str = "uint8") -> Figure:
     return fig
 
 
-def channels(weight: np.ndarray, name: str) -> Figure:
-    """The largest weight of every output channel (axis 0), sorted, against the one step that they would share."""
+def channels(weight: np.ndarray, name: str, qmax: int = 127) -> Figure:
+    """The largest weight of every output channel (axis 0), sorted, against the one step that they would share.
+
+    `qmax` is the largest code: 127 in 8 bits, 7 in 4.
+    """
     top = np.sort(np.abs(weight).reshape(len(weight), -1).max(1))[::-1]
-    step = top[0] / 127
+    step = top[0] / qmax
     fig, ax = new_figure(height=3.6)
     ax.bar(range(len(top)), top, color=BLUE, width=1.0, ec="white", lw=0.3)
     ax.axhline(step, color=RED, lw=2, label=f"one shared step: {step:.3g}")
     ax.legend(loc="upper right", frameon=False)
     ax.set(yscale="log", xlabel="output channel, largest first", ylabel="largest |weight|")
     ax.set_title(
-        f"The smallest channel of {name} is left with {int(top[-1] / step)} of 127 steps", fontsize=11, **LITERAL
+        f"The smallest channel of {name} reaches code {np.rint(top[-1] / step):.0f} of {qmax}", fontsize=11, **LITERAL
     )
     return fig
 

@@ -101,4 +101,4 @@ def test_the_crowded_scene_is_the_one_that_was_measured():
     assert assets.crowded_scene().stem == measured["scene"]
     assert assets.crowded_scene() in assets.images("validation")[:64]
     counts = {name: len(stage["boxes"]) for name, stage in measured["stages"].items()}
-    assert counts["to nearest"] > counts["FP32"] == counts["recipe best, W4A8"]
+    assert counts["to nearest"] > counts["FP32"] == counts["A8W8 to nearest"] == counts["recipe best, A8W8"]

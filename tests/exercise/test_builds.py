@@ -119,6 +119,17 @@ def test_what_passed_is_kept_and_used(monkeypatch, capsys):
     assert "until you build it in 01_affine" in capsys.readouterr().out
 
 
+def test_a_notebook_s_variable_of_the_same_name_is_no_need_of_the_function(monkeypatch):
+    def my_dequantize(q: "np.ndarray", scale, zero_point):
+        steps = [float(value) - zero_point for value in q]
+        return np.array([scale * step for step in steps])
+
+    for name in ("q", "scale", "steps", "step", "value"):
+        monkeypatch.setitem(my_dequantize.__globals__, name, object())
+    assert "cannot be kept" not in exercise.check("affine.dequantize", my_dequantize).text
+    assert exercise.yours("affine.dequantize")(np.array([5], np.uint8), 0.5, 3) == 1
+
+
 def test_what_uses_the_notebook_passes_but_is_not_kept():
     outside = {"S": object()}
 

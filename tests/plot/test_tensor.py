@@ -46,11 +46,22 @@ def test_the_tradeoff_has_its_least_where_the_sum_has():
     ]
 
 
+def test_the_symmetric_tradeoff_moves_both_ends():
+    (ax,) = plot.tradeoff(calibrate.Histogram().update(X - 1), "int4", symmetric=True).axes
+    ends, total = ax.lines[2].get_data()
+    assert ends[-1] == pytest.approx(-(X - 1).min())
+    for end, found in zip(ends[::40], total[::40], strict=True):
+        back = affine.fake_quantize(X - 1, affine.QParams(end / 7, 0, "int4"))
+        assert found == pytest.approx(np.mean((X - 1 - back) ** 2), rel=0.02)
+
+
 def test_channels_stand_largest_first_over_the_one_step():
     weight = np.float32([[0.5, -1], [127, 3], [0.1, 10]])
     (ax,) = plot.channels(weight, "conv").axes
     assert [bar.get_height() for bar in ax.patches] == [127, 10, 1]
-    assert ax.lines[0].get_ydata()[0] == 1 and "conv is left with 1 of 127 steps" in ax.get_title()
+    assert ax.lines[0].get_ydata()[0] == 1 and "conv reaches code 1 of 127" in ax.get_title()
+    (ax,) = plot.channels(weight, "conv", 7).axes
+    assert ax.lines[0].get_ydata()[0] == pytest.approx(127 / 7) and "reaches code 0 of 7" in ax.get_title()
 
 
 def test_range_convergence_reads_each_running_sum():
