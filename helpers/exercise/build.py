@@ -166,7 +166,9 @@ def _same(yours: Any, truth: Any, atol: float, rtol: float) -> tuple[bool, float
         return False, float("inf")
     a, b = np.asarray(yours, np.float64), np.asarray(truth, np.float64)
     same = bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True))
-    return same, float(np.max(np.abs(a - b), initial=0.0))
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        gap = np.where(a == b, 0, np.abs(a - b))
+    return same, float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0))
 
 
 def _is_numeric(value: Any) -> bool:

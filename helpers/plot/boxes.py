@@ -129,8 +129,8 @@ def box_shift(boxes: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-def threshold_crossings(score: np.ndarray, jitter: np.ndarray) -> Figure:
-    """Boxes of FP32 that a threshold loses, and wins, through INT8 alone, for each threshold."""
+def threshold_crossings(score: np.ndarray, jitter: np.ndarray, usual: float = 0.25) -> Figure:
+    """Boxes of FP32 that a threshold loses, and wins, through INT8 alone, for each threshold; `usual` is marked."""
     at = np.linspace(0.1, 0.95, 171)[:, None]
     before, after = score > at, score + jitter > at
     fig, ax = new_figure(height=3.6)
@@ -139,10 +139,34 @@ def threshold_crossings(score: np.ndarray, jitter: np.ndarray) -> Figure:
     )
     ax.fill_between(at[:, 0], -(after & ~before).sum(1), color=BLUE, step="mid", label="INT8 shows them, FP32 does not")
     ax.axhline(0, color="black", lw=0.8)
-    most = int((before != after).sum(1).max())
+    ax.axvline(usual, color=GREY, lw=1.5, ls="--")
+    crossed = int(((score > usual) != (score + jitter > usual)).sum())
     ax.set(xlabel="threshold on the score", ylabel="boxes that change sides")
-    ax.set_title(f"INT8 alone moves up to {most} of {len(score)} boxes across one threshold", fontsize=11)
+    ax.set_title(f"INT8 moves {crossed} of {len(score)} boxes across a threshold of {usual:g}", fontsize=11)
     ax.yaxis.set_major_formatter(lambda y, _: f"{abs(y):.0f}")
     ax.legend(frameon=False, fontsize=9)
     ax.grid(alpha=0.25)
+    return fig
+
+
+def side_bins(reference: np.ndarray, test: np.ndarray) -> Figure:
+    """One side of a box: the error of each of its logits, and the share that each bin has in it.
+
+    Both hold the logits of one side, FP32's and INT8's; the side is Σ i·softmax(logits)ᵢ bins.
+    """
+    fig, (left, right) = new_figure(1, 2, height=3.2)
+    at = np.arange(len(reference))
+    shares = [np.exp(each - each.max()) / np.exp(each - each.max()).sum() for each in (reference, test)]
+    left.bar(at, test - reference, color=ORANGE)
+    left.axhline(0, color="black", lw=0.8)
+    for offset, share, name, colour in zip((-0.2, 0.2), shares, ("FP32", "INT8"), (SKY, ORANGE), strict=True):
+        right.bar(at + offset, share, 0.4, color=colour, label=name)
+    left.set(xlabel="bin", ylabel="logit of INT8 − logit of FP32")
+    right.set(xlabel="bin", ylabel="share of the bin in the side", ylim=(0, 1))
+    right.legend(frameon=False)
+    most, moved = np.abs(test - reference).max(), abs(float((shares[1] - shares[0]) @ at))
+    fig.suptitle(f"A logit is off by up to {most:.2g}, the side by {moved:.2g} bins", fontsize=11)
+    for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.25)
     return fig

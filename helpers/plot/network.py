@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -134,5 +134,27 @@ def roundings(shares: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     ax.set_yscale("symlog", linthresh=0.1)
     ax.set_ylim(-0.03, 300)
     ax.legend(frameon=False, ncols=3, fontsize=9, loc="upper center")
+    ax.grid(alpha=0.25)
+    return fig
+
+
+def noise_by_size(noise: Mapping[str, float], size: Mapping[str, int], chosen: Collection[str]) -> Figure:
+    """What each layer adds to the output's noise against how many weights it has, those `chosen` for more bits marked.
+
+    `noise` is {layer: noise power over signal power at the output}, `size` {layer: weights}.
+    """
+    fig, ax = new_figure(height=4.2)
+    for marked, colour, marker in ((False, GREY, "o"), (True, ORANGE, "D")):
+        names = [name for name in noise if (name in chosen) == marked]
+        x, y = [size[name] for name in names], [noise[name] for name in names]
+        label = f"{len(names)} layers in {'8' if marked else '4'} bits"
+        ax.scatter(x, y, s=36, color=colour, marker=marker, label=label, alpha=0.8)
+    worst = max(noise, key=lambda name: noise[name])
+    text = worst.removesuffix(".weight").removesuffix(".conv")
+    ax.annotate(text, (size[worst], noise[worst]), (9, -3), textcoords="offset points", fontsize=9, **LITERAL)
+    shares = [sum(each[name] for name in chosen) / sum(each.values()) for each in (size, noise)]
+    ax.set(xscale="log", yscale="log", xlabel="weights in the layer", ylabel="noise ÷ signal at the output")
+    ax.set_title(f"{100 * shares[0]:.2g} % of the weights make {100 * shares[1]:.2g} % of the noise", fontsize=11)
+    ax.legend(frameon=False)
     ax.grid(alpha=0.25)
     return fig

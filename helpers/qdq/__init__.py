@@ -6,6 +6,7 @@ from helpers.qdq.edit import expose, set_range
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
+from helpers.qdq.weight_runs import weights_to_outputs
 from helpers.tasks import head_convs, split_head
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "rounding_gap",
     "set_range",
     "split_head",
+    "weights_to_outputs",
 ]

@@ -1,6 +1,7 @@
 """The crowded scene chapter by chapter, with 4-bit weights: boxes there and AP over 64 scenes, into data/stages.json.
 
-`python tests/benchmarks/stages.py [STAGE …]` (some minutes); plot.stages draws what it wrote.
+`python tests/benchmarks/stages.py [STAGE …]` (all: four minutes); plot.stages draws what it wrote, and a test holds
+some of it. Stages that are not named keep what was measured of them.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from helpers import assets, calibrate, graph, qdq, repair, vision
 from helpers.affine import QParams, fake_quantize
+from helpers.exercise.builds import attribution
+from helpers.integer import htp_rounding
 
 SCENE = "2000026"  # of 64 scenes the one where rounding weights to 4 bits adds most boxes: 14 become 21
 PICTURES = assets.images("validation")[:64]
@@ -65,6 +70,54 @@ def stuck(histograms: dict) -> dict:
     return {t: h + far if t.endswith("Mul_output_0") else h for t, h in histograms.items()}
 
 
+def rounded_each_channel(weight: np.ndarray, top: int = 7) -> np.ndarray:
+    """Every output channel to the nearest code, its largest weight at code `top`."""
+    scale = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True) / top
+    return np.rint(weight / scale) * scale
+
+
+def mixed(fp32: Path, work: Path, choose: Callable[[dict, dict], list[str]]) -> tuple[Path, str]:
+    """4 bits, but 8 for the layers that `choose` takes, given {layer: noise at the output} and {layer: weights}."""
+    model = graph.Model.of(fp32)
+    rounded = {name: rounded_each_channel(w) for name, w in model.weights.items()}
+    run = qdq.weights_to_outputs(fp32, vision.Feeds(assets.images("calibration")[:2], fp32))
+    alone = attribution.one_at_a_time(run, model.weights, rounded)
+    noise = {name: 10 ** (-db / 10) for name, db in alone.items()}
+    chosen = choose(noise, {name: w.size for name, w in model.weights.items()})
+    finer = {name: rounded_each_channel(model.weights[name], 127) for name in chosen}
+    return model.with_weights({**rounded, **finer}).save(work / "mixed.onnx"), "cpu"
+
+
+def guiltiest(share: float) -> Callable[[dict, dict], list[str]]:
+    """The layers with most noise for each weight, within a share of all weights."""
+    return lambda noise, size: attribution.within_budget(noise, size, share * sum(size.values()))
+
+
+def smallest(share: float) -> Callable[[dict, dict], list[str]]:
+    """The smallest layers, within a share of all weights."""
+    return lambda noise, size: guiltiest(share)(dict.fromkeys(noise, 1.0), size)
+
+
+def least_guilty(noise: dict, size: dict) -> list[str]:
+    """The 20 layers that hurt least."""
+    return sorted(noise, key=lambda name: noise[name])[:20]
+
+
+@contextmanager
+def sums_in_16_bits() -> Iterator[None]:
+    """Target `integer` with sums that keep their lowest 16 bits alone, as int16 does."""
+    real = htp_rounding.htp_requantize
+
+    def narrow(acc: np.ndarray, m: np.ndarray, e: np.ndarray, zero_point: int) -> np.ndarray:
+        return real(acc.astype(np.int16).astype(np.int32), m, e, zero_point)
+
+    with patch.object(htp_rounding, "htp_requantize", narrow):
+        yield
+
+
+AROUND = {"8 bits, sums in 16": sums_in_16_bits}  # {stage: in what its measurement runs}
+
+
 def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
     """{stage: makes its model and gives (path, target)}."""
     fp32 = qdq.split_head(assets.model(), work / "fp32.onnx")
@@ -79,6 +132,9 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
     def w4a8(found: dict, method: str, target: str = "cpu") -> tuple[Path, str]:
         ranges = calibrate.ranges(found, method)
         return qdq.quantize_model(fp32, work / "w4a8.onnx", ranges, weight="int4"), target
+
+    def w8a8(target: str) -> tuple[Path, str]:
+        return qdq.quantize_model(fp32, work / "w8a8.onnx", calibrate.ranges(histograms, "percentile")), target
 
     def whole() -> tuple[Path, str]:
         seen = calibrate.observe(assets.model(), vision.Feeds(assets.images("calibration")[:8], assets.model()))
@@ -112,6 +168,16 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "one filter too large, FP32": lambda: weights(np.copy, large=True),
         "one filter too large": lambda: weights(least_error, large=True),
         "too large, on its own scale": lambda: weights(each_channel, large=True),
+        "8 bits, sums in 16": lambda: w8a8("integer"),
+        "8 bits, sums in 32": lambda: w8a8("integer"),
+        "8 bits on the CPU": lambda: w8a8("cpu"),
+        "8 bits on the HTP": lambda: w8a8("htp"),
+        "4 bits": lambda: weights(rounded_each_channel),
+        "4 bits, 20 others in 8": lambda: mixed(fp32, work, least_guilty),
+        "4 bits, the guilty in 8": lambda: mixed(fp32, work, guiltiest(0.05)),
+        "4 bits, the smallest in 8": lambda: mixed(fp32, work, smallest(0.05)),
+        "4 bits, 2 % guilty in 8": lambda: mixed(fp32, work, guiltiest(0.02)),
+        "4 bits, 2 % smallest in 8": lambda: mixed(fp32, work, smallest(0.02)),
         "W4A8 to nearest": lambda: w4a8(histograms, "mse"),
         "biases corrected": lambda: repaired(repair.correct_bias),
         "scales fitted": lambda: repaired(repair.fit_weight_scales),
@@ -134,14 +200,18 @@ def measure(path: Path, target: str) -> dict:
 
 
 def main(names: list[str]) -> None:
-    """Measure the stages of these names, or all, and write data/stages.json."""
+    """Measure the named stages, or all, and write data/stages.json."""
     out = assets.DATA / "stages.json"
-    found = json.loads(out.read_text(encoding="utf-8"))["stages"] if names else {}
+    kept = json.loads(out.read_text(encoding="utf-8"))["stages"]
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        made = stages(Path(folder))
-        for name in names or made:
-            found[name] = measure(*made[name]())
-            print(f"{name}: AP {found[name]['ap']}, {len(found[name]['boxes'])} boxes", flush=True)
+        for name, make in stages(Path(folder)).items():
+            if not names or name in names:
+                with AROUND.get(name, nullcontext)():
+                    kept[name] = measure(*make())
+                print(f"{name}: AP {kept[name]['ap']}, {len(kept[name]['boxes'])} boxes")
+            if name in kept:
+                found[name] = kept[name]
     out.write_text(json.dumps({"scene": SCENE, "stages": found}, ensure_ascii=False), encoding="utf-8")
 
 

@@ -147,6 +147,14 @@ def test_a_damaged_file_of_progress_is_named(tmp_path):
         exercise.progress()
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinite_and_missing_numbers_are_compared_without_a_warning():
+    verdict = judge(exercise.build_named("attribution.noise_sum"), lambda levels: np.nan)
+    assert not verdict and verdict.distance == np.inf
+    one = exercise.build_named("attribution.one_at_a_time")
+    assert not judge(one, lambda run, weights, rounded: dict.fromkeys(weights, np.inf))
+
+
 def test_an_unknown_build_lists_its_neighbours():
     with pytest.raises(ValueError, match=r"'affine\.quantise' is unknown; choose one of affine\.quantize"):
         exercise.check("affine.quantise", len)

@@ -62,12 +62,12 @@ def test_box_shift_marks_both_medians():
 
 def test_threshold_crossings_count_what_changes_sides():
     score, jitter = np.array([0.5, 0.5, 0.8]), np.array([-0.2, 0.1, 0.0])
-    (ax,) = plot.threshold_crossings(score, jitter).axes
+    (ax,) = plot.threshold_crossings(score, jitter, usual=0.4).axes
     lost, won = (c.get_paths()[0].vertices for c in ax.collections)
     assert lost[:, 1].max() == 1 and won[:, 1].min() == -1
     inside = lost[lost[:, 1] == 1, 0]
     assert 0.29 < inside.min() < 0.31 and 0.49 < inside.max() < 0.51, "between the old score and the new"
-    assert ax.get_title() == "INT8 alone moves up to 1 of 3 boxes across one threshold"
+    assert ax.get_title() == "INT8 moves 1 of 3 boxes across a threshold of 0.4"
 
 
 def test_output_error_is_in_shares_of_the_largest():
@@ -76,3 +76,12 @@ def test_output_error_is_in_shares_of_the_largest():
     ).axes
     assert list(ax.lines[0].get_xdata()) == [0.25, -1] and list(ax.lines[0].get_ydata()) == [0.5, -1]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["y", "z"]
+
+
+def test_side_bins_show_each_logit_s_error_beside_its_share():
+    shares, other = np.array([0.25, 0.5, 0.25]), np.array([0.25, 0.25, 0.5])
+    fig = plot.side_bins(np.log(shares), np.log(other))
+    left, right = fig.axes
+    np.testing.assert_allclose([bar.get_height() for bar in left.patches], np.log(other / shares))
+    np.testing.assert_allclose([bar.get_height() for bar in right.patches], [*shares, *other])
+    assert fig.get_suptitle() == "A logit is off by up to 0.69, the side by 0.25 bins"

@@ -61,3 +61,11 @@ def test_roundings_are_percent_with_a_mean():
     np.testing.assert_allclose(ax.collections[1].get_offsets(), [[2, 50]])
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["Conv (mean 2 %)", "Add (mean 50 %)"]
     assert ax.get_title() == "alone" and ax.get_ylim()[1] == pytest.approx(300)
+
+
+def test_noise_by_size_says_what_the_chosen_hold():
+    noise, size = {"a.conv.weight": 0.09, "b": 0.01}, {"a.conv.weight": 5, "b": 95}
+    (ax,) = plot.noise_by_size(noise, size, ["a.conv.weight"]).axes
+    assert ax.get_title() == "5 % of the weights make 90 % of the noise" and words(ax) == ["a"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["1 layers in 4 bits", "1 layers in 8 bits"]
+    assert ax.collections[1].get_offsets().tolist() == [[5, 0.09]]
