@@ -67,7 +67,7 @@ def main(names) -> None:
         notebook = nbformat.read(path, 4)
         NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
         nbformat.write(clean(notebook), path)
-    plot.save(plot.stages("W4A8 to nearest", "rounded with inputs in view", "recipe best, A8W8"), START)  # the README's
+    plot.save(plot.stages("to nearest", "rounded with inputs in view", "recipe best, A8W8"), START)  # the README's
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ def show_value(value: Any) -> str:
 
     >>> show_value(np.float32(1 / 3)), show_value(np.arange(3)), show_value(np.zeros((20, 2)))
     ('0.3333', '[0, 1, 2]', 'array of 20×2 from 0 to 0')
+    >>> show_value(("x",))
+    "('x',)"
     """
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {show_value(v)}" for k, v in value.items()) + "}"
@@ -26,7 +28,7 @@ def show_value(value: Any) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.4g}"
     if isinstance(value, tuple):
-        return "(" + ", ".join(show_value(v) for v in value) + ")"
+        return "(" + ", ".join(show_value(v) for v in value) + ("," if len(value) == 1 else "") + ")"
     if isinstance(value, list) and len(value) <= _MOST:
         return "[" + ", ".join(show_value(v) for v in value) + "]"
     if isinstance(value, (np.ndarray, list)):

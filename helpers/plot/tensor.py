@@ -124,13 +124,17 @@ def range_convergence(
     `methods` are {name: histogram → (rmin, rmax)}, such as `calibrate.METHODS`.
     """
     fig, ax = new_figure(height=3.6)
+    half, moved = len(running) // 2, []
     for (name, method), style in zip(methods.items(), cycle(["-", "--", "-.", ":"])):
         if name == "moving_average":
             continue  # it reads the order of feeds, which a sum of single images lacks
         ends = [method(h)[1] for h in running]
         ax.plot(range(1, len(ends) + 1), ends, color=method_colour(name), ls=style, lw=2, label=name)
+        if half:
+            moved.append(f"{name} {100 * (ends[-1] / ends[half - 1] - 1):+.0f} %")
     ax.set(xlabel="pictures", ylabel="upper end of the range", ylim=(0, None))
-    ax.set_title("minmax never comes to rest: every picture can only push it up", fontsize=11)
+    title = "How the upper end settles" if not half else f"From {half} to {len(running)} pictures: {', '.join(moved)}"
+    ax.set_title(title, fontsize=11)
     ax.legend(frameon=False, ncols=3, loc="lower right")
     ax.grid(alpha=0.25)
     return fig

@@ -1,6 +1,7 @@
 """The QDQ graph: where the compiler may compute in integers, with which scales, and which layer is guilty."""
 
 from helpers.graph import Group, float_name, fused_groups, list_qparams
+from helpers.qdq.assemble import assemble
 from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
@@ -13,6 +14,7 @@ __all__ = [
     "Group",
     "Quantized",
     "activation",
+    "assemble",
     "calibrate_and_quantize",
     "expose",
     "float_name",

@@ -185,6 +185,7 @@ def stages(work: Path) -> dict[str, Callable[[], tuple[Path, str]]]:
         "recipe best, W4A8": lambda: best("int4"),
         "A8W8 to nearest": lambda: (qdq.quantize_model(fp32, work / "a8w8.onnx", calibrate.ranges(histograms)), "cpu"),
         "recipe best, A8W8": lambda: best("int8"),
+        "stuck at 1000, mse": lambda: w4a8(stuck(histograms), "mse"),
     }
 
 

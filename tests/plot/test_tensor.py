@@ -71,3 +71,6 @@ def test_range_convergence_reads_each_running_sum():
     assert [line.get_label() for line in ax.lines] == ["minmax", "percentile"], "an average needs the order of feeds"
     assert [list(line.get_ydata()) for line in ax.lines] == [[m(h)[1] for h in parts] for m in methods.values()]
     assert [to_hex(line.get_color()).upper() for line in ax.lines] == [m.colour for m in methods.values()]
+    moved = [f"{name} {100 * (m(parts[2])[1] / m(parts[0])[1] - 1):+.0f} %" for name, m in methods.items()]
+    assert ax.get_title() == f"From 1 to 3 pictures: {moved[0]}, {moved[1]}" and moved[0] != moved[1]
+    assert "From" not in plot.range_convergence(parts[:1], methods).axes[0].get_title()
