@@ -18,6 +18,9 @@ from helpers.graph import StrPath
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, RED, SKY, new_figure
 
 
+_LEGIBLE = 20  # boxes of one image that are named; more names would hide each other
+
+
 def detections(
     image: StrPath | Image.Image, results: Mapping[str, Detections], names: Mapping[int, str], conf: float = 0.25
 ) -> Figure:
@@ -37,7 +40,8 @@ def detections(
         ax.set_title(f"{title}: {len(xyxy)} boxes", fontsize=10, **LITERAL)
         _draw_boxes(ax, xyxy, ORANGE, lw=1.5, path_effects=halo)
         for (x0, y0, *_), score, c in zip(xyxy, scores, classes, strict=True):
-            ax.text(x0, max(y0 - 3, 8), f"{names.get(int(c), c)} {score:.2f}", color="white", **write)
+            if len(xyxy) <= _LEGIBLE:
+                ax.text(x0, max(y0 - 3, 8), f"{names.get(int(c), c)} {score:.2f}", color="white", **write)
     first, last = next(iter(shown)), next(reversed(shown))
     found = len(match(shown[first], shown[last]))
     fig.suptitle(f"{last} finds {found} of the {len(shown[first][0])} boxes of {first}", fontsize=11, **LITERAL)
