@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.exercise.build import Build, Case, Mistake
 
@@ -17,19 +18,17 @@ def correct_bias(bias: np.ndarray, weight: np.ndarray, quantized: np.ndarray, me
 
 
 def _bias_cases(rng: np.random.Generator) -> Iterable[Case]:
-    for bias, weight, quantized, mean in (
-        ([0.0], [[1.0]], [[0.5]], [2.0]),
-        ([10.0], [[1.0, 2.0]], [[1.0, 1.0]], [0.0, 3.0]),
-        ([1.0, 2.0], [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 1.5]], [4.0, 2.0]),
-    ):
-        yield _layer(*map(np.array, (bias, weight, quantized, mean)))
+    yield _layer([0.0], [[1.0]], [[0.5]], [2.0])
+    yield _layer([10.0], [[1.0, 2.0]], [[1.0, 1.0]], [0.0, 3.0])
+    yield _layer([1.0, 2.0], [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, 1.5]], [4.0, 2.0])
     for channels, inputs in ((4, 9), (16, 72)):
         weight = rng.standard_normal((channels, inputs))
         yield _layer(rng.standard_normal(channels), weight, np.rint(2 * weight) / 2, rng.standard_normal(inputs))
 
 
-def _layer(bias: np.ndarray, weight: np.ndarray, quantized: np.ndarray, mean: np.ndarray) -> Case:
-    return {"bias": bias, "weight": weight, "quantized": quantized, "mean": mean}
+def _layer(bias: ArrayLike, weight: ArrayLike, quantized: ArrayLike, mean: ArrayLike) -> Case:
+    arguments = {"bias": bias, "weight": weight, "quantized": quantized, "mean": mean}
+    return {name: np.array(value) for name, value in arguments.items()}
 
 
 def _one_for_all(bias: np.ndarray, weight: np.ndarray, quantized: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -79,9 +78,7 @@ def _code(steps: np.ndarray) -> np.ndarray:
 
 
 def _rounded_by(
-    lost: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray] = lambda now, _, code, s: (
-        now - code * s
-    ),
+    lost: Callable[..., np.ndarray] = lambda now, given, code, s: now - code * s,
     code: Callable[[np.ndarray], np.ndarray] = _code,
     reach: int | None = None,
 ) -> Callable[..., np.ndarray]:
@@ -138,7 +135,8 @@ ROUND_ROWS = Build(
     ),
     mistakes=(
         Mistake(
-            "That is rounding to nearest: nothing was paid back to the weights behind.", _rounded_by(lambda *_: 0.0)
+            "That is rounding to nearest: nothing was paid back to the weights behind.",
+            _rounded_by(lambda now, *_: 0 * now),
         ),
         Mistake(
             "You paid back with the wrong sign. What was lost must be added to the weights behind.",
