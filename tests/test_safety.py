@@ -72,7 +72,7 @@ def test_a_run_of_00_asks_no_name_and_writes_nothing_outside(tmp_path):
     home, temporary, log = tmp_path / "home", tmp_path / "tmp", tmp_path / "strace"
     home.mkdir(), temporary.mkdir()
     book = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4)
-    code = "\n".join(c.source for c in book.cells if c.cell_type == "code").replace("count = 16", "count = 2")
+    code = "\n".join(c.source for c in book.cells if c.cell_type == "code").replace("count = 8", "count = 2")
     env = {k: v for k, v in os.environ.items() if k != VARIABLE and not k.startswith("XDG_")}
     env |= {"HOME": str(home), "TMPDIR": str(temporary), "MPLCONFIGDIR": matplotlib.get_cachedir(), "INT8_ASSETS": ""}
     env |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}

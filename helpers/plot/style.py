@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -47,19 +46,17 @@ class NotebookFigure(Figure):
 
 
 def new_figure(rows: int = 1, cols: int = 1, height: float = 3.6, **options: Any) -> tuple[Figure, Any]:
-    """A figure at notebook width (8 in; `height` in) and its axes, closed so that only the cell's last value shows it.
+    """A figure at notebook width (8 in; `height` in) and its axes, which only the cell's last value shows.
 
-    `options` go to `plt.subplots`.
+    Not made by pyplot: a figure open in another thread would be shown by whichever cell ends. `options` go to
+    `Figure.subplots`.
 
     >>> fig, (left, right) = new_figure(1, 2)
     >>> len(fig.axes)
     2
     """
-    fig, axes = plt.subplots(
-        rows, cols, figsize=(8, height), layout="constrained", FigureClass=NotebookFigure, **options
-    )
-    plt.close(fig)
-    return fig, axes
+    fig = NotebookFigure(figsize=(8, height), layout="constrained")
+    return fig, fig.subplots(rows, cols, **options)
 
 
 def save(fig: Figure, path: StrPath | IO[bytes]) -> None:

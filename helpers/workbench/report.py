@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers import plot, targets
 from helpers.graph import written_whole
-from helpers.plot.style import LITERAL
+from helpers.plot.style import LITERAL, NotebookFigure
 from helpers.tasks import Task
 from helpers.widgets.frame import img, png
 from helpers.workbench.experiment import WEIGHTS, Experiment, Metrics
@@ -95,14 +95,14 @@ def network(experiment: Experiment, chosen: str | None = None) -> Figure:
 
 def history(experiment: Experiment) -> Figure:
     """What was tried, step by step: the task's `history` metrics with 95 % intervals."""
-    fig = Figure(figsize=(9, 1.9), layout="constrained")
+    fig = NotebookFigure(figsize=(9, 1.9), layout="constrained")
     _draw_history(fig, experiment)
     return fig
 
 
 def page(experiment: Experiment, target: str = "cpu") -> Figure:
     """One page: the busiest input with both results, the network by SQNR, what was changed, what came of it."""
-    fig = Figure(figsize=(8, 10.5), layout="constrained")
+    fig = NotebookFigure(figsize=(8, 10.5), layout="constrained")
     parts = fig.subfigures(4, 1, squeeze=False, height_ratios=[4, 1.9, 2.2, 2.6])
     top, middle, bottom, text = parts[:, 0]
     judged = f"judged on {len(experiment.inputs)} {experiment.task.words.inputs}"
@@ -119,7 +119,7 @@ def page(experiment: Experiment, target: str = "cpu") -> Figure:
 
 def still(experiment: Experiment) -> Figure:
     """What stays of the workbench where no kernel runs: one input's results, the network, the lowest SQNRs."""
-    fig = Figure(figsize=(8, 4.6), layout="constrained")
+    fig = NotebookFigure(figsize=(8, 4.6), layout="constrained")
     left, right = fig.subfigures(1, 2, squeeze=False, width_ratios=[1.15, 1])[0]
     _draw_results(left.add_subplot(), experiment, width=4.4, height=4.4)
     right.suptitle("Which tensor's range would you drag?", fontsize=11)
