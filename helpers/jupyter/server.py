@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ipykernel.ipkernel import IPythonKernel
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.utils import ensure_async
@@ -51,6 +50,8 @@ def _name_the_kernel(contents: Any, specs: Any) -> None:
                 return model
             metadata["kernelspec"] |= {"display_name": spec.display_name, "language": spec.language}
             if spec.language == "python":
+                from ipykernel.ipkernel import IPythonKernel  # here: it takes the comms of widgets in this process over
+
                 metadata["language_info"] = IPythonKernel.language_info
         return model
 
