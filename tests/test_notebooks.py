@@ -136,3 +136,13 @@ def test_each_word_of_the_glossary_is_used():
     words = (NOTEBOOKS[0].parent / "glossary.md").read_text(encoding="utf-8").split("\n## ")[1:]
     assert len(words) >= 45
     assert not [word.splitlines()[0] for word in words if "Used in: " not in word]
+
+
+@pytest.mark.parametrize("table", [NOTEBOOKS[0].parents[1] / "README.md", NOTEBOOKS[0]], ids=["README", "00"])
+def test_tables_of_chapters_say_the_chapters_minutes(table):
+    text = table.read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        said = re.search(rf"{path.stem}\.ipynb\) \| (\d+) ", text)
+        first = nbformat.read(path, 4).cells[0].source
+        if said:
+            assert re.search(r"(\d+) min", first)[1] == said[1], path.stem
