@@ -1,6 +1,6 @@
 """Links between notebooks/glossary.md and the chapters, both ways: `python tests/glossary.py [--check]`.
 
-Under each term stand the chapters whose text uses it; in each chapter a line names the terms that it uses first.
+Under each term stand the notebooks whose text uses it; in each a line names the terms that it is the first to use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import nbformat
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 GLOSSARY = FOLDER / "glossary.md"
-CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = [*sorted(FOLDER.glob("[0-9][0-9]_*.ipynb")), *sorted(FOLDER.glob("[a-z]*.ipynb"))]
 FROM_GLOSSARY = "Used in: "
 FROM_CHAPTER = "**Words of this chapter**: "
 
@@ -50,10 +50,12 @@ def linked(glossary: str, texts: dict[str, str]) -> tuple[str, dict[str, str]]:
         using = [stem for stem, text in texts.items() if pattern(title).search(text)]
         if using:
             first[using[0]].append(title)
-            body += f"\n\n{FROM_GLOSSARY}" + ", ".join(f"[{stem[:2]}]({stem}.ipynb)" for stem in using)
+            body += f"\n\n{FROM_GLOSSARY}" + ", ".join(
+                f"[{stem[:2] if stem[0].isdigit() else stem}]({stem}.ipynb)" for stem in using
+            )
         parts[k] = f"{title}\n\n{body}\n\n"
     lines = {
-        stem: FROM_CHAPTER + ", ".join(f"[{title}](glossary.md#{anchor(title)})" for title in titles)
+        stem: FROM_CHAPTER + ", ".join(f"[{title}](glossary.md#{anchor(title)})" for title in titles) if titles else ""
         for stem, titles in first.items()
     }
     return "## ".join(parts).rstrip() + "\n", lines
@@ -63,18 +65,18 @@ def with_line(notebook: nbformat.NotebookNode, line: str) -> nbformat.NotebookNo
     """The notebook whose last cell has `line` as its last paragraph but one, in place of an older one."""
     cell = notebook.cells[-1]
     paragraphs = [p for p in cell.source.split("\n\n") if not p.startswith(FROM_CHAPTER)]
-    cell.source = "\n\n".join([*paragraphs[:-1], line, paragraphs[-1]])
+    cell.source = "\n\n".join([*paragraphs[:-1], *filter(None, [line]), paragraphs[-1]])
     return notebook
 
 
 def main(check: bool) -> int:
     """Write what has changed, or with --check only say it; 1 where something is stale."""
-    texts = {path.stem: text_of(path) for path in CHAPTERS}
+    texts = {path.stem: text_of(path) for path in NOTEBOOKS}
     glossary, lines = linked(GLOSSARY.read_text(encoding="utf-8"), texts)
     stale = [GLOSSARY.name] if glossary != GLOSSARY.read_text(encoding="utf-8") else []
     if not check:
         GLOSSARY.write_text(glossary, encoding="utf-8")
-    for path in CHAPTERS:
+    for path in NOTEBOOKS:
         notebook = nbformat.read(path, 4)
         before = notebook.cells[-1].source
         if with_line(notebook, lines[path.stem]).cells[-1].source != before:
