@@ -154,18 +154,58 @@ def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
     assert app.config.LabApp.news_url is None and "Never" in app.config.LabApp.check_for_updates_class
 
 
-@pytest.mark.parametrize(("name", "widget"), [("01_affine", ".noUi-handle"), ("02_error", ".tune-range[data-frame]")])
-def test_a_chapter_opens_without_a_question_and_runs_without_an_error(opened, name, widget):
+WALK = {
+    "00_start_here": ".jp-RenderedImage",
+    "01_affine": ".noUi-handle",
+    "04_calibration": ".tune-range[data-frame]",
+    "06_integer": ".jp-RenderedImage",
+    "workbench": ".tune-range[data-frame]",
+}
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_a_walk_through_the_course_asks_nothing_and_meets_no_error(opened, name):
     book = opened(f"{name}.ipynb")
     assert not book.page.evaluate("window.jupyterapp.shell.currentWidget.context.model.dirty"), "asks to be saved"
-    book.run_all()
+    book.run_all(timeout=240)
     assert book.page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
-    book.page.wait_for_selector(widget)
-    book.page.locator(widget).first.scroll_into_view_if_needed()
+    book.page.wait_for_selector(WALK[name])
+    book.page.locator(WALK[name]).first.scroll_into_view_if_needed()
     assert nameless(book) == []
     assert book.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts() == []
     assert book.page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
     assert book.problems == []
+    if name == "04_calibration":
+        before = value(book, "rmax")
+        drag(book, "rmax", [-40, -80])
+        settle(book)
+        assert value(book, "rmax") < before
+
+
+def write_and_run(book, begins: str, source: str) -> None:
+    """Write `source` into the code cell that begins so, and run it."""
+    find = """([begins, source]) => { const view = window.jupyterapp.shell.currentWidget.content;
+        const index = view.widgets.findIndex((c) => c.model.type === 'code'
+            && c.model.sharedModel.getSource().startsWith(begins));
+        view.widgets[index].model.sharedModel.setSource(source);
+        view.deselectAll(); view.activeCellIndex = index; }"""
+    book.page.evaluate(find, [begins, source])
+    book.run("notebook:run-cell")
+
+
+def test_a_build_is_told_its_mistake_and_then_passes(opened):
+    book = opened("01_affine.ipynb")
+    head = "def my_quantize(x, scale, zero_point, qmin, qmax):\n    return "
+    check = 'check("affine.quantize", my_quantize)'
+    imports = "import numpy as np\nfrom helpers.exercise import check"
+    for body, told in (
+        ("(x / scale).astype(int) + zero_point", "cut off the fraction"),
+        ("np.clip(np.rint(x / scale) + zero_point, qmin, qmax)", "Right: affine.quantize"),
+    ):
+        write_and_run(book, "import tempfile" if told.startswith("cut") else "import numpy", imports)
+        write_and_run(book, "def my_quantize", head + body)
+        write_and_run(book, check, check)
+        book.page.locator(".jp-OutputArea-output", has_text=told).first.wait_for(timeout=60_000)
 
 
 def test_dragging_an_end_moves_pixels_numbers_and_the_kernels_range(tune):
