@@ -1,6 +1,7 @@
 """A JupyterLab on this machine and the browser that is installed, for tests and for the benchmark of the widgets."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import secrets
@@ -18,14 +19,27 @@ NOTEBOOKS = ROOT / "notebooks"
 SHIPPED = ROOT / "helpers" / "jupyter"  # the settings that an installation puts into place
 READY = """() => { const s = window.jupyterapp?.shell.currentWidget?.sessionContext;
     return s?.isReady && s.session?.kernel?.status === 'idle'; }"""
+WALK = {  # notebooks that a test of the browser runs from top to bottom, and what they then show
+    "00_start_here": ".jp-RenderedImage",
+    "01_affine": ".noUi-handle",
+    "04_calibration": ".tune-range[data-frame]",
+    "06_integer": ".jp-RenderedImage",
+    "workbench": ".tune-range[data-frame]",
+}
 QUIET = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are there too
 }
 
 
+def installed() -> str | None:
+    """Path of the system's Chromium or Chrome, where Playwright can drive it."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return path if importlib.util.find_spec("playwright") else None
+
+
 def launch(playwright):
     """The system's Chromium, Chrome or Edge, without a window; LookupError with the remedy where there is none."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    path = installed()
     root = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
     choices = [{"executable_path": path}] if path else [{"channel": "chrome"}, {"channel": "msedge"}]
     for choice in choices:

@@ -154,23 +154,14 @@ def test_the_server_has_no_nagle_and_asks_nothing_of_the_network(tmp_path):
     assert app.config.LabApp.news_url is None and "Never" in app.config.LabApp.check_for_updates_class
 
 
-WALK = {
-    "00_start_here": ".jp-RenderedImage",
-    "01_affine": ".noUi-handle",
-    "04_calibration": ".tune-range[data-frame]",
-    "06_integer": ".jp-RenderedImage",
-    "workbench": ".tune-range[data-frame]",
-}
-
-
-@pytest.mark.parametrize("name", WALK)
+@pytest.mark.parametrize("name", harness.WALK)
 def test_a_walk_through_the_course_asks_nothing_and_meets_no_error(opened, name):
     book = opened(f"{name}.ipynb")
     assert not book.page.evaluate("window.jupyterapp.shell.currentWidget.context.model.dirty"), "asks to be saved"
     book.run_all(timeout=240)
     assert book.page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
-    book.page.wait_for_selector(WALK[name])
-    book.page.locator(WALK[name]).first.scroll_into_view_if_needed()
+    book.page.wait_for_selector(harness.WALK[name])
+    book.page.locator(harness.WALK[name]).first.scroll_into_view_if_needed()
     assert nameless(book) == []
     assert book.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts() == []
     assert book.page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import browser
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -27,6 +28,8 @@ def run(path, **env):
 
 @each
 def test_runs_on_data(path):
+    if browser.installed() and path.stem in browser.WALK:
+        pytest.skip("test_browser.py runs it")
     run(path, **{assets.VARIABLE: ""})
 
 
