@@ -1,6 +1,7 @@
 """The widgets in a real browser: what a hand does, what the eye gets, and that nothing is asked of the network."""
 
 import ast
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -358,11 +359,16 @@ def test_workbench_the_last_of_two_drags_stands(bench):
     assert done and held == pytest.approx(asked, rel=1e-5) and asked == pytest.approx(value(bench, "rmax"))
 
 
+CUT = """() => [...document.querySelectorAll('.workbench *:not(select)')]
+    .filter((e) => e.offsetParent && e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+    .map((e) => e.className + e.innerText)"""
+
+
 def cut(book) -> list[str]:
-    """What does not fit into its place in the workbench, lists aside, which scroll."""
-    return book.page.evaluate("""() => [...document.querySelectorAll('.workbench *:not(select)')]
-        .filter((e) => e.offsetParent && e.clientWidth && e.scrollWidth > e.clientWidth + 1)
-        .map((e) => e.className + e.innerText)""")
+    """What does not fit into its place in the workbench, lists aside, which scroll, once it has been laid out anew."""
+    with contextlib.suppress(Exception):  # what is still cut then is told
+        book.page.wait_for_function(f"() => !({CUT})().length", timeout=10_000)
+    return book.page.evaluate(CUT)
 
 
 def bottom(book, selector: str) -> float:
