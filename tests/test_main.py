@@ -32,6 +32,13 @@ def test_quantize_writes_both_graphs_and_the_ranges(out):
     assert record["ranges"]["images"] == [pytest.approx(0, abs=0.05), pytest.approx(1, abs=0.05)]
 
 
+def test_weights_in_four_bits_are_asked_for_by_name(tmp_path):
+    model = detector(tmp_path / "small.onnx")
+    assert main(["quantize", str(model), "--limit", "2", "--weight", "int4", "-o", str(tmp_path / "out")]) == 0
+    dtypes = {name: qp.dtype for name, qp in graph.list_qparams(tmp_path / "out" / "int8.onnx").items()}
+    assert {dtypes[f"w{k}"] for k in range(3)} == {"int4"} and dtypes["images"] == "uint8"
+
+
 def test_the_recipe_writes_its_report_and_a_later_run_without_one_removes_it(tmp_path, capsys):
     model = detector(tmp_path / "small.onnx")
     command = ["quantize", str(model), "--limit", "3", "-o", str(tmp_path / "out")]
