@@ -49,7 +49,7 @@ def _check_function(build: Build, function: Callable[..., Any]) -> Verdict:
         text = f"{build.name}: give the function itself, not its result: check({build.name!r}, my_function)."
         return Verdict(False, float("inf"), text)
     verdict = judge(build, function, read().get(build.name, {}).get("misses", 0))
-    if "still blank" in verdict.text:
+    if not verdict.tried:
         return verdict
     if not verdict:
         note(build, False)

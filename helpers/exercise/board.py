@@ -17,6 +17,7 @@ from helpers.exercise.progress import file
 from helpers.exercise.puzzles import parts
 from helpers.exercise.show import Table, show
 from helpers.exercise.verdict import Verdict
+from helpers.graph import save_json
 from helpers.integer import htp_rounding
 
 TENSORS = 3  # that may have 16 bits
@@ -50,7 +51,7 @@ def drift_with(tensors: Collection[str], player: str = "you") -> float:
     if player not in kept or drift < kept[player]["drift"]:
         kept[player] = {"drift": round(float(drift), 4), "tensors": sorted(tensors)}
         _scores().parent.mkdir(parents=True, exist_ok=True)
-        _scores().write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        save_json(kept, _scores())
     return float(drift)
 
 

@@ -71,9 +71,8 @@ def judge(build: Build, function: Callable[..., Any], misses: int = 0) -> Verdic
     if failed is None:
         return Verdict(True, 0.0, f"Right: {build.name} agrees on every case. {build.label}.")
     if failed.blank:
-        return Verdict(
-            False, float("inf"), f"{build.name}: still blank. {build.label}. Write its body and run the cell."
-        )
+        text = f"{build.name}: still blank. {build.label}. Write its body and run the cell."
+        return Verdict(False, float("inf"), text, tried=False)
     lines = [failed.text]
     if mistake := _likeliest(build, function, failed):
         lines.append(mistake.sentence)

@@ -17,6 +17,8 @@ from typing import Any
 from helpers.assets import CACHE
 from helpers.exercise.build import Build
 from helpers.exercise.builds import build_named, builds
+from helpers.exercise.show import Table
+from helpers.graph import save_json
 
 VARIABLE = "INT8_PROGRESS"  # names another file than data/cache/progress.json
 
@@ -48,11 +50,8 @@ def read() -> dict[str, dict[str, Any]]:
 
 
 def _write(kept: dict[str, dict[str, Any]]) -> None:
-    path = file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
+    file().parent.mkdir(parents=True, exist_ok=True)
+    save_json(kept, file())
 
 
 def note(build: Build, passed: bool, source: str | None = None) -> None:
@@ -155,8 +154,8 @@ class Progress:
         """How many builds have passed."""
         return sum(bool(entry.get("passed")) for _, entry in self.rows)
 
-    def _table(self) -> list[tuple[str, ...]]:
-        return [
+    def _table(self) -> Table:
+        rows = [
             (
                 "✓" if entry.get("passed") else "○",
                 build.chapter,
@@ -167,19 +166,16 @@ class Progress:
             )
             for build, entry in self.rows
         ]
+        return Table([""] * 6, rows)
+
+    def _head(self) -> str:
+        return f"{self.done} of {len(self.rows)} built {self.where}"
 
     def __repr__(self) -> str:
-        rows = self._table()
-        widths = [max((len(row[k]) for row in rows), default=0) for k in range(6)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"{self.done} of {len(self.rows)} built {self.where}", *lines])
+        return f"{self._head()}\n{self._table()}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align: left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._table()
-        )
-        return f"<p>{self.done} of {len(self.rows)} built {html.escape(self.where)}</p><table>{rows}</table>"
+        return f"<p>{html.escape(self._head())}</p>{self._table()._repr_html_()}"
 
 
 def progress(chapter: str | None = None) -> Progress:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 class Verdict:
     """What a check found: truthy when passed, and its repr is the sentence the learner reads.
 
-    `distance` is |yours − truth|, inf where there is no answer. `figure`, if any, shows the counterexample.
+    `distance` is |yours − truth|, inf where there is no answer. `figure`, if any, shows the counterexample;
+    `tried` is False where nothing was written yet, which counts as no miss.
 
     >>> bool(Verdict(True, 0.0, "Right.")), Verdict(True, 0.0, "Right.")
     (True, Right.)
@@ -26,6 +27,7 @@ class Verdict:
     distance: float
     text: str
     figure: Figure | None = None
+    tried: bool = True
 
     def __bool__(self) -> bool:
         return self.passed

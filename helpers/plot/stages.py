@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,11 +25,17 @@ def stage(name: str) -> tuple[float, Detections]:
     >>> ap, len(boxes[0])
     (0.897, 14)
     """
-    found = json.loads((assets.DATA / "stages.json").read_text(encoding="utf-8"))["stages"]
+    found = _measured()
     if name not in found:
         raise ValueError(f"stage '{name}' is unknown; choose one of {', '.join(found)}.")
     boxes = np.array(found[name]["boxes"], float).reshape(-1, 6)
     return found[name]["ap"], (boxes[:, :4], boxes[:, 4], boxes[:, 5].astype(int))
+
+
+@functools.cache
+def _measured() -> dict[str, dict[str, Any]]:
+    """Every stage of data/stages.json, read once."""
+    return json.loads((assets.DATA / "stages.json").read_text(encoding="utf-8"))["stages"]
 
 
 def stages(*names: str) -> Figure:

@@ -24,21 +24,8 @@ def layer(
     table: np.ndarray,
 ) -> np.ndarray:
     """table[requantize(Σ (q_x − Z)·q_w + b)] of N windows, C×N: the course's own answer."""
-    return table[_before_table(windows, weight, bias, zero_point, m, e, out_zero_point)]
-
-
-def _before_table(
-    windows: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    zero_point: int,
-    m: np.ndarray,
-    e: np.ndarray,
-    out_zero_point: int,
-    table: np.ndarray | None = None,
-) -> np.ndarray:
     sums = weight.astype(np.int64) @ (windows.astype(np.int64) - zero_point).T + bias[:, None]
-    return htp_requantize(sums, m[:, None], e[:, None], out_zero_point)
+    return table[htp_requantize(sums, m[:, None], e[:, None], out_zero_point)]
 
 
 def _cases(rng: np.random.Generator) -> Iterable[Case]:
@@ -73,7 +60,10 @@ LAYER = Build(
         "then table[codes].",
     ),
     mistakes=(
-        Mistake("The table is missing: these are the codes in front of it.", _before_table),
+        Mistake(
+            "The table is missing: these are the codes in front of it.",
+            lambda x, w, b, z, m, e, o, t: layer(x, w, b, z, m, e, o, np.arange(256)),
+        ),
         Mistake("The bias is missing.", lambda x, w, b, z, m, e, o, t: layer(x, w, 0 * b, z, m, e, o, t)),
         Mistake(
             "You took the output's zero point off the inputs. They have their own.",
