@@ -1,12 +1,14 @@
 """Ties that random nets hardly meet, held against the HTP: in the constant of an Add, in a pixel between two codes."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 from conftest import needs_htp
 from onnx.parser import parse_model
 
-from helpers import integer, session
+from helpers import assets, graph, integer, qdq, session, vision
 
 EVERY = np.arange(256, dtype=np.uint8)
 # (S_a, S_b, S_y), (Z_a, Z_b, Z_y): Add's constant ends in a half, below zero and above.
@@ -54,3 +56,20 @@ def test_a_float_input_is_multiplied_and_rounded_once_to_float16(scale, zero, tm
     for x in (hard, rng.uniform(-0.2, 1.2, shape) * 255 * scale):
         feed = {"x": x.astype(np.float32)}
         assert np.array_equal(integer.run(net, feed)["y"], session.load(tmp_path / "x.onnx", "htp").run(None, feed)[0])
+
+
+@needs_htp
+@pytest.mark.parametrize("ratio", [0.9947, 0.9953, 1.0047, 1.0053])
+def test_a_concat_takes_scales_within_half_a_percent_for_one(ratio, int8, tmp_path):
+    """Nearer, codes stay as they are; a wider gap recodes them."""
+    source, joined = "/model.2/Split_output_0", "/model.2/Concat_output_0"
+    qp, near = graph.Model.of(int8).qparams[source], shutil.copy(int8, tmp_path / "near.onnx")
+    step = qp.scale / ratio
+    qdq.set_range(near, joined, -step * qp.zero_point, step * (255 - qp.zero_point))
+    assert graph.Model.of(near).qparams[joined].zero_point == qp.zero_point
+    feed = next(iter(vision.Feeds(assets.images("validation")[:1], near)))
+    exposed = qdq.expose(near, [joined], tmp_path / "exposed.onnx")
+    sessions = [session.load(exposed, target) for target in ("integer", "htp")]
+    name = next(o.name for o in sessions[0].get_outputs() if o.name.startswith(joined))
+    ours, theirs = (s.run([name], feed)[0] for s in sessions)
+    assert ours.dtype == np.uint8 and np.array_equal(ours, theirs)
