@@ -13,7 +13,8 @@ from PIL import Image
 from small_models import detector
 
 from helpers import assets, graph, tasks, vision
-from helpers.__main__ import listed, main, pick
+from helpers.__main__ import main
+from helpers.workbench.commands._inputs import listed, pick
 
 DETECTION = tasks.named("detection")
 

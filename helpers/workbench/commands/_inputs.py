@@ -1,0 +1,58 @@
+"""Which inputs of a folder a command takes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Collection
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from helpers import tasks
+
+
+def listed(task: tasks.Task, source: str) -> list[Path]:
+    """The inputs of a folder, or of a name that `assets` knows; what is passed over is told on stderr."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = task.inputs(source)
+    for warning in caught:
+        print(f"note: {warning.message}", file=sys.stderr)
+    return found
+
+
+def pick(found: list[Path], limit: int | None, seen: Collection[str] = frozenset()) -> list[Path]:
+    """`limit` inputs of a folder (None: all), one at random from each of `limit` equal stretches of its order.
+
+    The seed is fixed, so the same folder gives the same inputs. Those whose name is in `seen` come in only where
+    the others are too few.
+
+    >>> from helpers import assets
+    >>> len(pick(assets.images("calibration"), 3)), pick([Path("b"), Path("a")], None)[0].name
+    (3, 'b')
+    """
+    if limit is None or limit >= len(found):
+        return found
+    fresh = [p for p in found if p.name not in seen]
+    if len(fresh) < limit:
+        rest = [p for p in found if p.name in seen]
+        return sorted(fresh + _spread(rest, limit - len(fresh)))
+    return _spread(fresh, limit)
+
+
+def _spread(found: list[Path], count: int) -> list[Path]:
+    """One at random from each of `count` equal stretches."""
+    rng = np.random.default_rng(0)
+    ends = np.arange(count + 1) * len(found) // count
+    return [found[rng.integers(a, b)] for a, b in pairwise(ends)]
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
