@@ -2,6 +2,7 @@
 
 from helpers.targets.compiler import compile_context
 from helpers.targets.ddr_traffic import Traffic, ddr_traffic
+from helpers.targets.latency import Latency, latency
 from helpers.targets.onnxruntime_session import ARRAY_TYPES, placement
 from helpers.targets.op_trace import Kernel, op_trace
 from helpers.targets.provider import QNN, qnn

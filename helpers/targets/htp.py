@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import onnxruntime as ort
 
@@ -21,6 +22,7 @@ class Htp(Target):
     dtypes = frozenset({"uint8", "uint16"})
     npu_codes = True
     proves_placement = True
+    full_power: ClassVar = {"htp_performance_mode": "burst"}
 
     def unavailable(self) -> str | None:
         try:
@@ -29,8 +31,11 @@ class Htp(Target):
             return str(e)
         return None
 
+    def emulated(self) -> bool:
+        return bool(qnn()[1])
+
     def describe(self) -> str:
-        if qnn()[1]:
+        if self.emulated():
             return "Hexagon HTP, emulated on this CPU as Snapdragon X Elite (v73): exact codes, meaningless time"
         return "Hexagon HTP of this machine's NPU"
 

@@ -18,6 +18,9 @@ class Integer(Target):
     dtypes = frozenset({"uint8"})
     npu_codes = True
 
+    def emulated(self) -> bool:
+        return True
+
     def describe(self) -> str:
         return "Hexagon HTP's arithmetic in NumPy: A8W8 and W4A8 graphs, the same codes, on any machine"
 

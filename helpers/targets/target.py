@@ -25,7 +25,8 @@ class Target:
     codes: the lowest is the quickest.
     `npu_codes`: its codes are those of the NPU, rounding included. `runs_floats`: it computes a graph as written,
     quantized or not, and shows any tensor. `proves_placement`: nodes could land elsewhere, so that it must be shown
-    that none did. `quickly`: options of `open` that are quicker and hardly change the numbers.
+    that none did. `quickly`: options of `open` that are quicker and hardly change the numbers. `full_power`: those
+    under which its time is measured.
 
     >>> get("cpu").runs_floats, get("cpu").npu_codes
     (True, False)
@@ -40,10 +41,15 @@ class Target:
     runs_floats: ClassVar[bool] = False
     proves_placement: ClassVar[bool] = False
     quickly: ClassVar[dict[str, Any]] = {}
+    full_power: ClassVar[dict[str, Any]] = {}
 
     def unavailable(self) -> str | None:
         """Why this machine does not have it, as a sentence; None where it does."""
         return None
+
+    def emulated(self) -> bool:
+        """Whether another processor imitates it here, so that its codes count and its time says nothing."""
+        return False
 
     def describe(self) -> str:
         """One line that says what it is here."""
