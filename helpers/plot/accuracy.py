@@ -104,20 +104,27 @@ def pareto_front(
 
 
 def output_error(reference: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> Figure:
-    """Each value of a model's outputs against its quantized twin, both divided by the output's largest size.
+    """A model's outputs before and after quantization, and the error element by element, in shares of the largest size.
 
     >>> one = {"y": np.float32([1, 2, 4])}
-    >>> output_error(one, {"y": np.float32([1, 2, 3])}).axes[0].get_xlabel()
-    'FP32, share of the largest'
+    >>> [ax.get_ylabel() for ax in output_error(one, {"y": np.float32([1, 2, 3])}).axes]
+    ['quantized, same unit', 'error, % of the largest']
     """
-    fig, ax = new_figure(height=4.2)
+    fig, (left, right) = new_figure(1, 2, height=4.2, width_ratios=[1, 1.2])
+    start = 0
     for (name, a), colour in zip(reference.items(), cycle([BLUE, ORANGE, GREEN, RED, PURPLE, SKY])):
         x, y = np.asarray(a, float).ravel(), np.asarray(test[name], float).ravel()
-        top, step = max(np.abs(x).max(initial=0), 1e-30), math.ceil(x.size / 4000)  # at most 4000 dots an output
-        size = 3 if x.size > 100 else 8
-        ax.plot(x[::step] / top, y[::step] / top, ".", ms=size, color=colour, label=name, alpha=0.6)
-    ax.axline((0, 0), slope=1, color=GREY, lw=1)
-    ax.set(xlabel="FP32, share of the largest", ylabel="quantized, same unit")
-    ax.set_title("On the line nothing was lost", fontsize=11)
-    ax.legend(frameon=False, fontsize=8)
+        top = max(np.abs(x).max(initial=0), 1e-30)
+        some = np.arange(0, x.size, math.ceil(x.size / 4000) or 1)  # at most 4000 dots an output
+        style: dict[str, Any] = {"ms": 3 if x.size > 100 else 7, "color": colour, "alpha": 0.6}
+        left.plot(x[some] / top, y[some] / top, ".", label=name, **style)
+        right.plot(start + some, 100 * (y - x)[some] / top, ".", **style)
+        start += x.size
+    left.axline((0, 0), slope=1, color=GREY, lw=1)
+    right.axhline(0, color=GREY, lw=1)
+    left.set(xlabel="FP32, of the largest", ylabel="quantized, same unit")
+    left.set_title("On the line nothing was lost", fontsize=11)
+    right.set(xlabel="element", ylabel="error, % of the largest")
+    right.locator_params(axis="x", integer=True)
+    left.legend(frameon=False, fontsize=8)
     return fig

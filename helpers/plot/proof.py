@@ -105,8 +105,10 @@ def _by_depth(ax: Axes, codes: dict[str, Any]) -> None:
     place = {name: k for k, name in enumerate(longest)}
     for k, (pair, c) in enumerate(codes.items()):
         differ = {name: 100 * (1 - equal / count) for name, (equal, count, _) in c["tensors"].items() if name in place}
-        style: dict[str, Any] = {"s": 26, "marker": MARKERS[k % 6], "color": COLOURS[k % 6], "alpha": 0.75}
-        ax.scatter([place[name] for name in differ], list(differ.values()), label=pair, clip_on=False, **style)
+        style: dict[str, Any] = {"marker": MARKERS[k % 6], "color": COLOURS[k % 6], "s": (70, 34, 20)[k % 3]}
+        ax.scatter(
+            [place[name] for name in differ], list(differ.values()), label=pair, clip_on=False, alpha=0.75, **style
+        )
     ax.set_yscale("symlog", linthresh=0.01)
     ax.set_ylim(0, 100)
     ax.set_yticks([0, 0.01, 0.1, 1, 10, 100], ["0", "0.01", "0.1", "1", "10", "100"])

@@ -11,8 +11,8 @@ __all__ = ["TuneRange", "compare", "follow", "pick_tensor", "pick_weight", "stai
 tune_range = TuneRange  # among the functions it is called like one
 
 
-def workbench(model=None, pictures=None, calibration=None):
+def workbench(model=None, inputs=None, calibration=None, **options):
     """`helpers.workbench.workbench` under the name that stands with the other widgets."""
     from helpers.workbench import workbench  # the one import that points up: the workbench is made of these widgets
 
-    return workbench(model, pictures, calibration)
+    return workbench(model, inputs, calibration, **options)

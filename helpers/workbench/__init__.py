@@ -14,18 +14,27 @@ __all__ = ["Experiment", "Workbench", "workbench"]
 Inputs = str | Path | Sequence[str | Path] | None
 
 
-def workbench(model: str | Path | None = None, pictures: Inputs = None, calibration: Inputs = None) -> Workbench:
-    """Open the workbench on a model (FP32 ONNX), `pictures` to judge on and `calibration` pictures.
+def workbench(
+    model: str | Path | None = None,
+    inputs: Inputs = None,
+    calibration: Inputs = None,
+    *,
+    task: str | None = None,
+    pictures: Inputs = None,
+) -> Workbench:
+    """Open the workbench on a model (FP32 ONNX), `inputs` to judge on and `calibration` inputs.
 
-    A model is named as for `assets.model`. Pictures, or whatever its task takes, are a folder as for `Task.inputs`,
-    or a list of paths. None takes what `assets.course()` has, 6 pictures and 16; your own pictures alone also
-    calibrate. Raises as `Experiment` does.
+    A model is named as for `assets.model`. Inputs are what its task takes, pictures or arrays: a folder as for
+    `Task.inputs`, or a list of paths. `task` is one of `tasks.registry()`; None recognises it. Without inputs it takes
+    what `assets.course()` has, 6 pictures and 16; your own inputs alone also calibrate. `pictures` is what `inputs`
+    was called before. Raises as `Experiment` and `tasks.named` do.
     """
-    if model is None or pictures is None:
+    inputs = pictures if inputs is None else inputs
+    if model is None or inputs is None:
         own, calibrating, judging = assets.course()
     chosen = assets.model(model) if model else own
-    task = tasks.recognise(chosen)
-    judge, calibrate = (task.inputs(p) if isinstance(p, (str, Path)) else p for p in (pictures, calibration))
+    kind = tasks.named(task) if task else tasks.recognise(chosen)
+    judge, calibrate = (kind.inputs(p) if isinstance(p, (str, Path)) else p for p in (inputs, calibration))
     if judge is None:
         judge, calibrate = judging[:6], calibrate or calibrating[:16]
-    return Workbench(Experiment(chosen, judge, calibrate))
+    return Workbench(Experiment(chosen, judge, calibrate, task=kind))

@@ -34,9 +34,9 @@ class Experiment:
     """A model quantized to 8 bits, its ranges and bits open to change, its results held against FP32's.
 
     `model` is an FP32 path, `inputs` the files to judge on, `calibration` those that give the histograms (None: the
-    same files, which flatters). `task`, recognised from the graph, prepares it (a detector's head is cut) and says
-    what results are; `method` gives the first ranges. `patched` holds the QDQ graph with its ranges as they are now.
-    `history` holds a dict for each change: time (s since 1970), what, settings, target, metrics (None until asked).
+    same files, which flatters). `task` (None: recognised from the graph) prepares it (a detector's head is cut) and
+    says what results are; `method` gives the first ranges. `patched` holds the QDQ graph with its ranges as they are
+    now. `history` holds a dict for each change: time (s since 1970), what, settings, target, metrics (None until asked).
     Raises ValueError where the model is quantized, FileNotFoundError for a missing file.
 
     >>> from helpers import assets
@@ -52,12 +52,13 @@ class Experiment:
         inputs: Sequence[str | Path],
         calibration: Sequence[str | Path] | None = None,
         method: str = "percentile",
+        task: tasks.Task | None = None,
     ):
         self.model, self.inputs = Path(model), [Path(p) for p in inputs]
         self.calibration = [Path(p) for p in calibration or self.inputs]
         self._work = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         folder = Path(self._work.name)
-        self.task = tasks.recognise(self.model)
+        self.task = task or tasks.recognise(self.model)
         fp32 = self.task.prepare(self.model, folder / "fp32.onnx")
         self.sha256 = sha256(self.model)
         self._real, self._feeds = Model.of(fp32).inferred, self.task.feeds(self.inputs, fp32)

@@ -6,10 +6,11 @@ import threading
 
 import numpy as np
 import pytest
+from small_models import classifier
 
-from helpers import assets, vision, workbench
+from helpers import assets, vision, widgets, workbench
 from helpers.targets import target
-from helpers.workbench import experiment, export
+from helpers.workbench import experiment, export, report
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,13 @@ def test_no_export_writes_over_the_model_or_a_picture(box, tmp_path, monkeypatch
             with pytest.raises(ValueError, match=f"{path.name}: is read here and would be written over"):
                 write(box.experiment, path)
     assert {f.read_bytes() for f in tmp_path.iterdir()} == {b"my own"} and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_model_of_the_last_resort_opens_with_its_outputs_before_and_after(tmp_path):
+    model, folder = classifier(tmp_path)
+    ui = widgets.workbench(model, folder, folder, task="tensors")
+    assert ui.wait() and ui.experiment.task.name == "tensors" and "outputs by the CPU" in ui.status.value
+    left, right = report.overlay(ui.experiment, 0).axes
+    assert left.get_xlabel() == "FP32, of the largest" and "error" in right.get_ylabel()
+    with pytest.raises(ValueError, match="task 'poetry' is unknown; choose one of"):
+        widgets.workbench(model, folder, task="poetry")
