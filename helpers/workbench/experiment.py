@@ -36,7 +36,8 @@ class Experiment:
     `model` is an FP32 path, `inputs` the files to judge on, `calibration` those that give the histograms (None: the
     same files, which flatters). `task` (None: recognised from the graph) prepares it (a detector's head is cut) and
     says what results are; `method` gives the first ranges. `patched` holds the QDQ graph with its ranges as they are
-    now. `history` holds a dict for each change: time (s since 1970), what, settings, target, metrics (None until asked).
+    now. `history` holds a dict for each change: time (s since 1970), what, settings, target, metrics (None until
+    asked).
     Raises ValueError where the model is quantized, FileNotFoundError for a missing file.
 
     >>> from helpers import assets

@@ -71,11 +71,12 @@ def test_threshold_crossings_count_what_changes_sides():
 
 
 def test_output_error_is_in_shares_of_the_largest():
-    (ax,) = plot.output_error(
+    ax, error = plot.output_error(
         {"y": np.float32([1, -4]), "z": np.zeros(3)}, {"y": np.float32([2, -4]), "z": np.zeros(3)}
     ).axes
     assert list(ax.lines[0].get_xdata()) == [0.25, -1] and list(ax.lines[0].get_ydata()) == [0.5, -1]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["y", "z"]
+    assert list(error.lines[0].get_ydata()) == [25, 0] and list(error.lines[1].get_xdata()) == [2, 3, 4]
 
 
 def test_side_bins_show_each_logit_s_error_beside_its_share():
