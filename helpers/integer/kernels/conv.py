@@ -11,6 +11,7 @@ from helpers.integer import htp_rounding
 from helpers.integer.kernels.operator import (
     COMPUTES,
     FUSES_INTO_CONCAT,
+    WEIGHTED,
     Compute,
     Operator,
     kernel,
@@ -23,7 +24,7 @@ BLOCK = 1 << 19  # values of a convolution's patch matrix at a time: 2 MiB, whic
 EXACT = 1 << 10  # so many products of 8-bit codes, each at most 2¹⁴, sum exactly in float32
 
 
-@kernel("Conv", FUSES_INTO_CONCAT, COMPUTES)
+@kernel("Conv", FUSES_INTO_CONCAT, COMPUTES, WEIGHTED)
 def conv(op: Operator) -> Compute:
     """Convolution: q = requantize(Σ (q_x − Z_x)·q_w + bias), int32 sums, one multiplier S_x·S_w/S_y per output channel.
 

@@ -18,9 +18,10 @@ class Operator:
     """One operator of the float graph, and the scales around it.
 
     `name` is what messages call it, `attr` its node's attributes. `stored` has an array for each constant input of the
-    node and None for others. `inputs` and `outputs` are QParams; of each input `shapes` is the shape if it is
-    constant, else None, `kinds` the operator that makes it, None if none does, and `edge` whether a graph input
-    comes through it unchanged.
+    node (codes, or indices) and None for others. `inputs` and `outputs` are QParams of what has a scale; of each such
+    input `shapes` is the shape if it is constant, else None, `kinds` the operator that makes it, None if none does,
+    and `edge` whether a graph input comes through it unchanged. A kernel is called with the codes of `inputs` and, in
+    the node's order between them, with the indices and truth values that the graph computes or is given.
     """
 
     kind: str
@@ -40,6 +41,7 @@ KERNELS: dict[str, Maker] = {}  # {operator: its maker}; "SiLU" is x·σ(x), Sig
 FUSES_INTO_CONCAT: set[str] = set()  # computes straight at the scale of a Concat behind it
 COMPUTES: set[str] = set()  # a Split or Slice behind it may have a scale of its own
 MOVES: set[str] = set()  # gives the codes of its input unchanged
+WEIGHTED: set[str] = set()  # its kernel checks the types of what it stores; others store uint8 alone
 PASSES: set[str] = set()  # moves codes, and lets what makes them compute at the scale of a Concat
 
 
