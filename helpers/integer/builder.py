@@ -77,6 +77,7 @@ class Builder:
             name=name,
             attr={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
             stored=[self.stored.get(t, self.graph.constants.get(t)) for t in inputs],
+            sizes=[self.graph.shapes.get(t, ()) for t in node.input],
             shapes=[np.shape(self.stored[t]) if t in self.stored else None for t in taken if t in self.qparams],
             inputs=[],
             outputs=[self.qparams[t] for t in outputs if t in self.qparams],
