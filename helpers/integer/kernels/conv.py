@@ -13,7 +13,6 @@ from helpers.integer.kernels.operator import (
     Compute,
     Operator,
     kernel,
-    refuse,
     stored,
     window,
 )
@@ -26,16 +25,17 @@ BLOCK = 1 << 19  # values of a convolution's patch matrix at a time: 2 MiB, whic
 def conv(op: Operator) -> Compute:
     """Convolution: q = requantize(Σ (q_x − Z_x)·q_w + bias), int32 sums, one multiplier S_x·S_w/S_y per output channel.
 
-    One of a single dimension is one of pictures that are one row high.
+    Depthwise with a stride: q = ⌊(Σ (q_x − Z_x)·q_w + bias + round(Z_y/M))·M + ½⌋, M of 15 bits. One of a single
+    dimension is one of pictures that are one row high.
     """
     weight, groups = stored(op, 1, "weights"), op.attr.get("group", 1)
     flat = weight.ndim == 3
     if flat:
         op, weight = _one_row(op), weight[:, :, None]
     strides, pads = window(op, weight.shape[2:])
-    _refuse_strided_depthwise(op, weight, groups, strides)
+    rows = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
     one = Convolution(
-        sums=prepare(op, weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)),
+        sums=prepare(op, rows, vector_unit=_on_vector_unit(weight, groups, strides)),
         zero=int(op.inputs[0].zero_point),
         taps=weight.shape[2:],
         groups=groups,
@@ -59,11 +59,10 @@ def _one_row(op: Operator) -> Operator:
     return replace(op, attr=attr)
 
 
-def _refuse_strided_depthwise(op: Operator, weight: np.ndarray, groups: int, strides: tuple[int, int]) -> None:
+def _on_vector_unit(weight: np.ndarray, groups: int, strides: tuple[int, int]) -> bool:
+    """Whether the HTP's vector unit computes it: depthwise, with a stride, over more than 2×2 places."""
     channels, depth, high, wide = weight.shape
-    if depth == 1 and groups == channels > 1 and min(strides) > 1 and max(high, wide) > 2:
-        sy, sx = strides
-        refuse(op, f"a depthwise Conv {high}×{wide} with strides {sy}, {sx} rounds in a way not known here")
+    return depth == 1 and groups == channels > 1 and min(strides) > 1 and max(high, wide) > 2
 
 
 @dataclass(frozen=True)
