@@ -10,8 +10,8 @@ from helpers.graph import QDQ, Model, float_name
 def check(graph: Model) -> None:
     """Raise ValueError, naming the tensor, for a graph whose codes would not be those of `list_qparams`.
 
-    Refused: an opset below 13, inputs that are neither float nor uint8, activations that are not uint8, that have a
-    scale per channel or two scales, or that are quantized twice.
+    Refused: an opset below 13, inputs of other types than float, uint8, int32, int64 and bool, activations that are not
+    uint8, that have a scale per channel or two scales, or that are quantized twice.
 
     >>> from helpers import assets
     >>> check(Model.of(assets.model()))
@@ -21,7 +21,7 @@ def check(graph: Model) -> None:
         raise ValueError(f"the graph has opset {opset}; convert it to 13 or newer with `onnx.version_converter`.")
     for name, value in graph.inputs.items():
         kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-        if kind not in ("FLOAT", "UINT8"):
+        if kind not in ("FLOAT", "UINT8", "INT32", "INT64", "BOOL"):
             raise ValueError(f"input '{name}' is {kind.lower()}; give the graph float or uint8 inputs.")
     numbers_of: dict[str, list[float]] = {}  # {tensor in front of a Q: scale and zero point of that Q and its DQs}
     for node in graph.nodes:

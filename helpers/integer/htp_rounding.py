@@ -119,3 +119,15 @@ def htp_requantize(acc: np.ndarray, m: np.ndarray, e: np.ndarray, zero_point: in
     acc >>= 16
     acc += zero_point
     return np.clip(acc, 0, 255, out=acc).astype(np.uint8)
+
+
+def vector_requantize(acc: np.ndarray, m: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Codes of int32 accumulators times M = m·2^(e − 15), as its vector unit rounds: halves up, nothing cut before.
+
+    q = clamp(⌊acc·M + ½⌋): the zero point is in acc already, as round(Z/M). `m`, `e` (from `fixed_point`, 15 bits)
+    broadcast against `acc`.
+
+    >>> vector_requantize(np.array([100, 104, 105, 1 << 20]), *fixed_point(0.0625, 15))
+    array([  6,   7,   7, 255], dtype=uint8)
+    """
+    return np.clip(np.floor(acc * (m * 2.0 ** (e - 15)) + 0.5), 0, 255).astype(np.uint8)  # exact in float64

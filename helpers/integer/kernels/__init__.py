@@ -3,9 +3,18 @@
 import importlib
 import pkgutil
 
-from helpers.integer.kernels.operator import FUSES_INTO_CONCAT, KERNELS, MOVES, PASSES, Compute, Operator, refuse
+from helpers.integer.kernels.operator import (
+    FUSES_INTO_CONCAT,
+    KERNELS,
+    MOVES,
+    PASSES,
+    WEIGHTED,
+    Compute,
+    Operator,
+    refuse,
+)
 
 for _file in pkgutil.iter_modules(__path__):  # a file's makers enter KERNELS when it is imported
     importlib.import_module(f"{__name__}.{_file.name}")
 
-__all__ = ["FUSES_INTO_CONCAT", "KERNELS", "MOVES", "PASSES", "Compute", "Operator", "refuse"]
+__all__ = ["FUSES_INTO_CONCAT", "KERNELS", "MOVES", "PASSES", "WEIGHTED", "Compute", "Operator", "refuse"]

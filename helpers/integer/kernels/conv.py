@@ -1,101 +1,76 @@
-"""Convolution: exact int32 sums by float32 matrix products, then the HTP's rounding."""
+"""Convolution: patches of the picture times the weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from helpers.affine import QParams
-from helpers.integer import htp_rounding
 from helpers.integer.kernels.operator import (
     COMPUTES,
     FUSES_INTO_CONCAT,
+    WEIGHTED,
     Compute,
     Operator,
     kernel,
-    refuse,
     stored,
     window,
 )
+from helpers.integer.kernels.sums import Sums, moved, prepare
 
 BLOCK = 1 << 19  # values of a convolution's patch matrix at a time: 2 MiB, which stays in cache
-EXACT = 1 << 10  # so many products of 8-bit codes, each at most 2¹⁴, sum exactly in float32
 
 
-@kernel("Conv", FUSES_INTO_CONCAT, COMPUTES)
+@kernel("Conv", FUSES_INTO_CONCAT, COMPUTES, WEIGHTED)
 def conv(op: Operator) -> Compute:
     """Convolution: q = requantize(Σ (q_x − Z_x)·q_w + bias), int32 sums, one multiplier S_x·S_w/S_y per output channel.
 
-    Patches times weights is one float32 matrix product per 1024 of depth: BLAS is fast, and exact below 2²⁴.
+    Depthwise with a stride: q = ⌊(Σ (q_x − Z_x)·q_w + bias + round(Z_y/M))·M + ½⌋, M of 15 bits. One of a single
+    dimension is one of pictures that are one row high.
     """
-    if len(op.inputs) != len(op.stored):
-        refuse(op, "its weights or its bias are not quantized")
-    x, w, y = op.inputs[0], op.inputs[1], op.outputs[0]
-    weight, groups = stored(op, 1, "weights").astype(np.int32), op.attr.get("group", 1)
+    weight, groups = stored(op, 1, "weights"), op.attr.get("group", 1)
+    flat = weight.ndim == 3
+    if flat:
+        op, weight = _one_row(op), weight[:, :, None]
     strides, pads = window(op, weight.shape[2:])
-    _refuse_strided_depthwise(op, weight, groups, strides)
-    _refuse_weights(op, w)
-    scale = np.broadcast_to(np.asarray(w.scale, np.float32), len(weight))
-    multiplier = np.float32(x.scale) * scale.max() / np.float32(y.scale) * (scale / scale.max())  # in this order
-    m, e = (v.astype(np.int32)[:, None] for v in htp_rounding.fixed_point(multiplier, 12))
-    one = _Convolution(
-        matrix=weight.transpose(0, 2, 3, 1).reshape(len(weight), -1).astype(np.float32),
-        bias=_bias(op, weight, scale),
-        m=m,
-        e=e,
-        zeros=(int(x.zero_point), int(y.zero_point)),
+    rows = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    one = Convolution(
+        sums=prepare(op, rows, vector_unit=_on_vector_unit(weight, groups, strides)),
+        zero=int(op.inputs[0].zero_point),
         taps=weight.shape[2:],
         groups=groups,
         strides=strides,
         dilations=op.attr.get("dilations", (1, 1)),
         pads=pads,
     )
+    if flat:
+        return lambda codes, *_: np.stack([one(image[:, None])[:, 0] for image in codes])
     return lambda codes, *_: np.stack([one(image) for image in codes])
 
 
-def _refuse_weights(op: Operator, w: QParams) -> None:
-    """Raise ValueError unless the weights are int8, or int4 with a scale for each channel, and symmetric."""
-    if w.dtype not in ("int8", "int4"):
-        raise ValueError(f"{op.name}: its weights are {w.dtype}; quantize them to int8 or int4.")
-    if np.any(w.zero_point):
-        raise ValueError(f"{op.name}: its weights have a zero point; quantize them symmetrically, Z = 0.")
-    if w.dtype == "int4" and w.axis is None:
-        raise ValueError(f"{op.name}: its weights are int4 with one scale for all; quantize them per channel.")
+def _one_row(op: Operator) -> Operator:
+    """A one-dimensional window's attributes, as those of a window one row high."""
+    attr = dict(op.attr)
+    for name in {"strides", "dilations", "kernel_shape"} & set(attr):
+        attr[name] = (1, *attr[name])
+    if "pads" in attr:
+        left, right = attr["pads"]
+        attr["pads"] = (0, left, 0, right)
+    return replace(op, attr=attr)
 
 
-def _refuse_strided_depthwise(op: Operator, weight: np.ndarray, groups: int, strides: tuple[int, int]) -> None:
+def _on_vector_unit(weight: np.ndarray, groups: int, strides: tuple[int, int]) -> bool:
+    """Whether the HTP's vector unit computes it: depthwise, with a stride, over more than 2×2 places."""
     channels, depth, high, wide = weight.shape
-    if depth == 1 and groups == channels > 1 and min(strides) > 1 and max(high, wide) > 2:
-        sy, sx = strides
-        refuse(op, f"a depthwise Conv {high}×{wide} with strides {sy}, {sx} rounds in a way not known here")
-
-
-def _bias(op: Operator, weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """What each channel's sum begins with, (channels, 1) int32, for inputs that are moved to −128 … 127.
-
-    Σ (q_x − Z)·q_w = Σ (q_x − 128)·q_w + (128 − Z)·Σ q_w: the products stay small.
-    """
-    x, w = op.inputs[:2]
-    bias = (128 - int(x.zero_point)) * weight.sum((1, 2, 3))
-    if len(op.inputs) > 2:
-        largest, step = np.float32(np.max(op.inputs[2].scale)), np.float32(x.scale)
-        if not np.allclose(op.inputs[2].scale, step * scale, rtol=1e-3, atol=0):
-            raise ValueError(f"{op.name}: its bias is not at S = S_x·S_w; write the graph with `qdq.quantize_model`.")
-        per_channel = w.axis is not None
-        bias = bias + htp_rounding.stored_bias(stored(op, 2, "biases"), largest, step * scale.max(), per_channel)
-    return bias.astype(np.int32)[:, None]
+    return depth == 1 and groups == channels > 1 and min(strides) > 1 and max(high, wide) > 2
 
 
 @dataclass(frozen=True)
-class _Convolution:
-    """One image's convolution. `matrix` is (channels, taps·depth), taps outside and channels inside."""
+class Convolution:
+    """One image's convolution. The matrix of `sums` is (channels, taps·depth), taps outside and channels inside."""
 
-    matrix: np.ndarray
-    bias: np.ndarray
-    m: np.ndarray
-    e: np.ndarray
-    zeros: tuple[int, int]  # of the input and of the output
+    sums: Sums
+    zero: int  # of the input
     taps: tuple[int, ...]
     groups: int
     strides: tuple[int, int]
@@ -106,8 +81,8 @@ class _Convolution:
         """Codes (channels, rows, columns) of codes (depth, height, width), in strips of rows that fit the cache."""
         top, left, bottom, right = self.pads
         padding = ((0, 0), (top, bottom), (left, right))
-        padded = np.pad(image, padding, constant_values=self.zeros[0]).astype(np.float32) - 128
-        channels, length = self.matrix.shape
+        padded = moved(np.pad(image, padding, constant_values=self.zero))
+        channels, length = self.sums.matrix.shape
         rows, columns = self._size(padded)
         out = np.empty((channels, rows, columns), np.uint8)
         strip = max(1, min(rows, BLOCK // (length * columns)))
@@ -115,9 +90,7 @@ class _Convolution:
             mine = slice(group * channels // self.groups, (group + 1) * channels // self.groups)
             for first in range(0, rows, strip):
                 count = min(strip, rows - first)
-                sums = _product(self.matrix[mine], self._patches(source, first, count, columns))
-                sums += self.bias[mine]
-                codes = htp_rounding.htp_requantize(sums, self.m[mine], self.e[mine], self.zeros[1])
+                codes = self.sums.codes(self._patches(source, first, count, columns), mine)
                 out[mine, first : first + count] = codes.reshape(-1, count, columns)
         return out
 
@@ -138,11 +111,3 @@ class _Convolution:
             for j in range(0, wide * dx, dx)
         ]
         return np.stack(seen).reshape(-1, count * columns)
-
-
-def _product(matrix: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """matrix @ patches as int32, EXACT of the depth at a time."""
-    total = (matrix[:, :EXACT] @ patches[:EXACT]).astype(np.int32)
-    for k in range(EXACT, len(patches), EXACT):
-        total += (matrix[:, k : k + EXACT] @ patches[k : k + EXACT]).astype(np.int32)
-    return total

@@ -18,15 +18,18 @@ class Operator:
     """One operator of the float graph, and the scales around it.
 
     `name` is what messages call it, `attr` its node's attributes. `stored` has an array for each constant input of the
-    node and None for others. `inputs` and `outputs` are QParams; of each input `shapes` is the shape if it is
-    constant, else None, `kinds` the operator that makes it, None if none does, and `edge` whether a graph input
-    comes through it unchanged.
+    node (codes, or indices) and None for others, `sizes` the shape of each input. `inputs` and `outputs` are QParams
+    of what has a scale; of each such input `shapes` is the shape if it is constant, else None, `kinds` the operator
+    that makes it, None if none does, and `edge` whether a graph input comes through it unchanged. A kernel is called
+    with the codes of `inputs` and, in the node's order between them, with the indices and truth values that the graph
+    computes or is given.
     """
 
     kind: str
     name: str
     attr: dict[str, Any]
     stored: list[np.ndarray | None]
+    sizes: list[tuple[int, ...]]
     shapes: list[tuple[int, ...] | None]
     inputs: list[QParams]
     outputs: list[QParams]
@@ -40,6 +43,7 @@ KERNELS: dict[str, Maker] = {}  # {operator: its maker}; "SiLU" is x·σ(x), Sig
 FUSES_INTO_CONCAT: set[str] = set()  # computes straight at the scale of a Concat behind it
 COMPUTES: set[str] = set()  # a Split or Slice behind it may have a scale of its own
 MOVES: set[str] = set()  # gives the codes of its input unchanged
+WEIGHTED: set[str] = set()  # its kernel checks the types of what it stores; others store uint8 alone
 PASSES: set[str] = set()  # moves codes, and lets what makes them compute at the scale of a Concat
 
 
@@ -74,12 +78,25 @@ def stored(op: Operator, index: int, what: str) -> np.ndarray:
 
 
 def window(op: Operator, size: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-    """Strides (y, x) and pads (top, left, bottom, right) of a window; raises ValueError unless it has two dimensions,
-    and for SAME_*."""
+    """Strides (y, x) and pads (top, left, bottom, right) of a window; ValueError unless it has two dimensions."""
     if len(size) != 2:
         refuse(op, f"a window of {len(size)} dimension(s) is not known here, only one of 2")
-    auto = op.attr.get("auto_pad", b"NOTSET")
-    if auto not in (b"NOTSET", b"VALID"):
-        refuse(op, f"auto_pad {auto.decode()} is not done here, write its numbers as pads")
-    pads = op.attr.get("pads", (0, 0, 0, 0)) if auto == b"NOTSET" else (0, 0, 0, 0)
-    return op.attr.get("strides", (1, 1)), pads
+    strides, auto = op.attr.get("strides", (1, 1)), op.attr.get("auto_pad", b"NOTSET")
+    if auto == b"NOTSET":
+        return strides, op.attr.get("pads", (0, 0, 0, 0))
+    if auto == b"VALID":
+        return strides, (0, 0, 0, 0)
+    return strides, _same_pads(op, size, strides, first_is_smaller=auto == b"SAME_UPPER")
+
+
+def _same_pads(
+    op: Operator, size: tuple[int, ...], strides: tuple[int, int], first_is_smaller: bool
+) -> tuple[int, int, int, int]:
+    """Pads for which the output has ⌈n/s⌉ places: max((⌈n/s⌉ − 1)·s + (k − 1)·d + 1 − n, 0) in all, halved."""
+    before, behind = [], []
+    for n, k, s, d in zip(op.sizes[0][2:], size, strides, op.attr.get("dilations", (1, 1)), strict=True):
+        total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        small, large = total // 2, total - total // 2
+        before.append(small if first_is_smaller else large)
+        behind.append(large if first_is_smaller else small)
+    return before[0], before[1], behind[0], behind[1]
