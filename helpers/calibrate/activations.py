@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from helpers import targets
 from helpers.calibrate.histogram import extremes
-from helpers.graph import Feed, Model, ModelLike
+from helpers.graph import Feed, Model, ModelLike, reads
 
 RUNS = 2  # feeds in flight at most: each holds one feed's activations (YOLOv8n at 640: 240 MB, YOLOv8m: 733 MB)
 HELD = 1 << 30  # bytes of activations that these may hold together; above it, one feed at a time
@@ -145,7 +145,7 @@ def _made_of_inputs(graph: Model) -> list[str]:
     """Tensors that depend on an input, in graph order; what is made of stored ones alone is a constant."""
     constant, produced = {t.name for t in graph.proto.graph.initializer}, []
     for node in graph.nodes:
-        if all(name in constant for name in node.input if name):
+        if all(name in constant for name in reads(node) if name):
             constant.update(node.output)
         else:
             produced += [name for name in node.output if name]

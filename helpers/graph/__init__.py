@@ -1,5 +1,14 @@
 """An ONNX model as one object: its nodes and tensors, its files, its scales, its cost."""
 
-from helpers.graph.files import StrPath, read_model, refuse_overwrite, save_json, save_model, sha256, written_whole
-from helpers.graph.model import QDQ, Feed, Model, ModelLike, constants, float_model, float_name
+from helpers.graph.files import (
+    StrPath,
+    read_model,
+    refuse_overwrite,
+    save_json,
+    save_model,
+    sha256,
+    size_text,
+    written_whole,
+)
+from helpers.graph.model import QDQ, Feed, Model, ModelLike, constants, float_model, float_name, reads
 from helpers.graph.qparams import Group, fused_groups, list_qparams, shared_scale

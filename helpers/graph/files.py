@@ -15,8 +15,8 @@ import onnx
 StrPath = str | os.PathLike[str]
 
 
-def read_model(path: StrPath) -> onnx.ModelProto:
-    """Read an ONNX file whose inputs are all static.
+def read_model(path: StrPath, *, static: bool = True) -> onnx.ModelProto:
+    """Read an ONNX file, one whose inputs are all `static` unless that is off.
 
     External data is read from the model's own folder alone. Raises FileNotFoundError where no file is, ValueError for
     what is no ONNX model, for weights that cannot be read and for an input of dynamic shape.
@@ -40,11 +40,19 @@ def read_model(path: StrPath) -> onnx.ModelProto:
     stored = {t.name for t in model.graph.initializer}
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if value.name not in stored and any(d.dim_value <= 0 for d in dims):
-            shape = "×".join(str(d.dim_value or d.dim_param or "?") for d in dims)
-            text = "which the HTP cannot compile; export it with fixed sizes, such as 1×3×640×640"
-            raise ValueError(f"{path}: input '{value.name}' has a dynamic shape ({shape}), {text}.")
+        if static and value.name not in stored and any(d.dim_value <= 0 for d in dims):
+            text = f"which the HTP cannot compile; `quantize … --shape {value.name}=…` or `qdq.prepare` fixes its sizes"
+            raise ValueError(f"{path}: input '{value.name}' has a dynamic shape ({size_text(dims)}), {text}.")
     return model
+
+
+def size_text(dims: Iterable[onnx.TensorShapeProto.Dimension]) -> str:
+    """A shape as a message shows it, sizes that are not fixed by their name.
+
+    >>> size_text(onnx.helper.make_tensor_value_info("x", 1, ["batch", 3, None]).type.tensor_type.shape.dim)
+    'batch×3×?'
+    """
+    return "×".join(str(d.dim_value) if d.dim_value > 0 else d.dim_param or "?" for d in dims)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,16 @@ def float_name(tensor: str) -> str:
     return tensor.removesuffix("_QuantizeLinear_Input").removesuffix("_quantized")
 
 
+def reads(node: onnx.NodeProto) -> list[str]:
+    """What a node reads, also inside of a branch or a loop that it holds.
+
+    >>> reads(onnx.helper.make_node("Add", ["a", "b"], ["y"]))
+    ['a', 'b']
+    """
+    inner = [n for a in node.attribute if a.HasField("g") for n in a.g.node]
+    return [*node.input, *(name for n in inner for name in reads(n))]
+
+
 class Model:
     """A model's proto and what everybody asks of it: who makes a tensor, who reads it, what is stored, which shapes.
 

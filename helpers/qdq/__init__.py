@@ -4,7 +4,9 @@ from helpers.graph import Group, float_name, fused_groups, list_qparams
 from helpers.qdq.assemble import assemble
 from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
+from helpers.qdq.input_shapes import parse_shape
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
+from helpers.qdq.preparation import Prepared, prepare
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
 from helpers.qdq.weight_runs import weights_to_outputs
@@ -12,6 +14,7 @@ from helpers.tasks import head_convs, split_head
 
 __all__ = [
     "Group",
+    "Prepared",
     "Quantized",
     "activation",
     "assemble",
@@ -22,6 +25,8 @@ __all__ = [
     "head_convs",
     "layer_sqnr",
     "list_qparams",
+    "parse_shape",
+    "prepare",
     "quantize_model",
     "rounding_gap",
     "set_range",

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from helpers import targets
-from helpers.graph import Model
+from helpers.graph import Model, reads
 
 _SMALL = 1 << 12  # bytes of a stored tensor up to which shape inference may need its values, not only its shape
 
@@ -56,12 +56,6 @@ def tensor_bytes(model: Model) -> dict[str, int]:
     return {name: 4 * math.prod(shape) for name, shape in Model(light).shapes.items()}
 
 
-def _reads(node: onnx.NodeProto) -> list[str]:
-    """What a node reads, also inside of a branch or a loop that it holds."""
-    inner = [n for a in node.attribute if a.HasField("g") for n in a.g.node]
-    return [*node.input, *(name for n in inner for name in _reads(n))]
-
-
 def _needed(model: Model, tensors: Iterable[str], done: set[int]) -> list[int]:
     """Indices of the nodes that make `tensors`, in graph order, without those `done` already."""
     nodes, ends, found = model.proto.graph.node, list(tensors), set()
@@ -70,7 +64,7 @@ def _needed(model: Model, tensors: Iterable[str], done: set[int]) -> list[int]:
         k = maker.get(ends.pop())
         if k is not None and k not in found and k not in done:
             found.add(k)
-            ends += _reads(nodes[k])
+            ends += reads(nodes[k])
     return sorted(found)
 
 
@@ -98,9 +92,9 @@ class Parts:
             done.update(self.nodes[-1])
         nodes = model.proto.graph.node
         made = [[t for k in part for t in nodes[k].output if t] for part in self.nodes]
-        reads = [dict.fromkeys(t for k in part for t in _reads(nodes[k])) for part in self.nodes]
+        taken = [dict.fromkeys(t for k in part for t in reads(nodes[k])) for part in self.nodes]
         live = {*model.inputs, *(t for part in made for t in part)}
-        self.takes = [[t for t in r if t in live and t not in m] for r, m in zip(reads, map(set, made), strict=True)]
+        self.takes = [[t for t in r if t in live and t not in m] for r, m in zip(taken, map(set, made), strict=True)]
         self.last = {
             t: i for i, group in enumerate(groups) for t in (*self.takes[i], *group)
         }  # part that needs it last
@@ -132,8 +126,8 @@ class Parts:
     def _write(self, i: int, given: Mapping[str, np.ndarray], folder: Path) -> Path:
         proto, graph = _empty_like(self.model), self.model.proto.graph
         proto.graph.node.extend(graph.node[k] for k in self.nodes[i])
-        reads = {t for node in proto.graph.node for t in _reads(node)}
-        proto.graph.initializer.extend(t for t in graph.initializer if t.name in reads)
+        read = {t for node in proto.graph.node for t in reads(node)}
+        proto.graph.initializer.extend(t for t in graph.initializer if t.name in read)
         inputs = self.model.inputs
         for name in self.takes[i]:
             if name in inputs:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from helpers.graph import ModelLike, StrPath, float_model, save_model
+from helpers.qdq.constants import with_folded_constants
 
 ORT_TYPES = {
     "uint8": "QUInt8",
@@ -64,7 +65,10 @@ def quantize_model(
     for name, (low, high) in ranges.items():
         if not (np.isfinite(low) and np.isfinite(high) and low <= high):
             raise ValueError(f"range of tensor '{name}' is ({low}, {high}); give two finite numbers, rmin ≤ rmax.")
+    graph = with_folded_constants(graph)
     quantizer = _quantizer(graph.copy().proto, ranges, activation, weight, per_channel, a16)
+    for name in graph.inputs:
+        quantizer.quantize_activation_tensor(name)  # else a Relu or Slice that reads it would stay float
     try:
         quantizer.quantize_model()
     except ValueError as e:
@@ -93,9 +97,13 @@ def _quantizer(
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{k}"  # without a name ONNX Runtime gives no 16 bits
     overrides = {t: [{"quant_type": QuantType.QUInt16}] for t in a16}
+    # With int8 weights the HTP refuses it.
+    overrides |= {
+        t: [{"quant_type": QuantType.QUInt8}] for t in _weights_of(model, "LayerNormalization", "BatchNormalization")
+    }
     if weight == "int4":
         int8 = {"quant_type": QuantType.QInt8, "symmetric": True}
-        overrides |= {t: [int8] for t in _not_of_convolutions(model)}
+        overrides |= {t: [int8] for t in _weights_of(model, "MatMul", "Gemm", "ConvTranspose")}
     config = get_qnn_qdq_config(
         model,
         None,
@@ -116,12 +124,13 @@ def _quantizer(
         nodes_to_quantize=[],
         nodes_to_exclude=[],
         op_types_to_quantize=config.op_types_to_quantize,
-        extra_options=config.extra_options,
+        # Else Slice, Transpose, Relu … directly at a graph input stay float.
+        extra_options=config.extra_options | {"ForceQuantizeNoInputCheck": True},
     )
 
 
-def _not_of_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Stored weights that a MatMul, Gemm or ConvTranspose reads."""
+def _weights_of(model: onnx.ModelProto, *operators: str) -> list[str]:
+    """Stored weights that nodes of these operators read."""
     stored = {t.name for t in model.graph.initializer}
-    nodes = [n for n in model.graph.node if n.op_type in ("MatMul", "Gemm", "ConvTranspose")]
+    nodes = [n for n in model.graph.node if n.op_type in operators]
     return [n.input[1] for n in nodes if n.input[1] in stored]

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto
 from small_models import classifier, conv_model
 
-from helpers import affine, calibrate, graph, qdq
+from helpers import affine, calibrate, graph, qdq, session
 
 
 def test_every_activation_is_8_bits_and_every_weight_is_stored_as_int8_per_channel(cut, int8):
@@ -66,6 +66,15 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, int8, cut, range
             call(folder / "out.onnx")
         assert "\n" not in str(caught.value)
         assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_what_is_made_of_stored_tensors_needs_no_range(tmp_path):
+    net = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]> g (float[1,2] x) => (float[1,2] y)
+        <float[2] w = {1, 2}> { c = Constant<value_float = 3.0>()  d = Mul(w, c)  e = Neg(d)  y = Add(x, e) }""")
+    feed = {"x": np.float32([[1, 2]])}
+    made = qdq.quantize_model(net, tmp_path / "q.onnx", calibrate.ranges(calibrate.observe(net, [feed]), "minmax"))
+    assert qdq.list_qparams(made).keys() == {"x", "e", "y"}
+    np.testing.assert_allclose(session.load(made).run(None, feed)[0], [[-2, -4]], atol=0.05)
 
 
 def test_four_bits_are_for_convolutions_and_halve_the_file(tmp_path, cut, ranges, int8):
