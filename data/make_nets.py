@@ -149,6 +149,15 @@ def folded(net):
     return net
 
 
+def name_weights(model) -> None:
+    """Name what a MatMul stores after the layer that it is of: blocks.0.attention.q.weight instead of a number."""
+    stored = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in stored:
+            layer = ".".join(part.rpartition(".")[2] for part in node.name.strip("/").split("/")[:-1])
+            stored[node.input[1]].name = node.input[1] = f"{layer}.weight"
+
+
 def export(name: str, net, out: Path) -> None:
     """Write a trained net as ONNX: one static picture in, FP32, opset 17, no machine path or date inside."""
     import onnx
@@ -161,6 +170,7 @@ def export(name: str, net, out: Path) -> None:
         input_names=["image"], output_names=["scores"],
     )  # fmt: skip
     model = onnxslim.slim(onnx.load(part), skip_fusion_patterns=["FusionGemm"])  # MatMul and Add stay apart
+    name_weights(model)
     del model.metadata_props[:]
     classes = ["background"] * (NETS[name][0] == "segmentation") + list(CLASSES)
     told = {"names": str(dict(enumerate(classes))), "author": "int8-npu-course", "license": "Apache-2.0"}
