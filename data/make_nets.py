@@ -158,21 +158,31 @@ def name_weights(model) -> None:
             stored[node.input[1]].name = node.input[1] = f"{layer}.weight"
 
 
+def in_order_of_name(net):
+    """The classifier with its classes sorted, as folders are when they are read as labels."""
+    order = [CLASSES.index(name) for name in sorted(CLASSES)]
+    net.scores.weight.data, net.scores.bias.data = net.scores.weight.data[order], net.scores.bias.data[order]
+    return net
+
+
 def export(name: str, net, out: Path) -> None:
     """Write a trained net as ONNX: one static picture in, FP32, opset 17, no machine path or date inside."""
     import onnx
     import onnxslim
     import torch
 
-    side, part = SIDE[NETS[name][0]], out.with_suffix(".part")
+    task, part = NETS[name][0], out.with_suffix(".part")
+    net = folded(copy.deepcopy(net))
+    if task == "classification":
+        net = in_order_of_name(net)
     torch.onnx.export(
-        folded(copy.deepcopy(net)), torch.zeros(1, 3, side, side), part, dynamo=False, opset_version=17,
+        net, torch.zeros(1, 3, SIDE[task], SIDE[task]), part, dynamo=False, opset_version=17,
         input_names=["image"], output_names=["scores"],
     )  # fmt: skip
     model = onnxslim.slim(onnx.load(part), skip_fusion_patterns=["FusionGemm"])  # MatMul and Add stay apart
     name_weights(model)
     del model.metadata_props[:]
-    classes = ["background"] * (NETS[name][0] == "segmentation") + list(CLASSES)
+    classes = sorted(CLASSES) if task == "classification" else ["background", *CLASSES]
     told = {"names": str(dict(enumerate(classes))), "author": "int8-npu-course", "license": "Apache-2.0"}
     onnx.helper.set_model_props(model, told)
     onnx.checker.check_model(model, full_check=True)
@@ -186,7 +196,7 @@ def committed(task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     paths = sorted((HERE / task / split).rglob("*.jpg"))
     pictures = np.array([np.asarray(Image.open(path)) for path in paths])
     if task == "classification":
-        return pictures, np.array([CLASSES.index(path.parent.name) for path in paths])
+        return pictures, np.array([sorted(CLASSES).index(path.parent.name) for path in paths])
     masks = [np.asarray(Image.open(path.parents[1] / "masks" / f"{path.stem}.png")) for path in paths]
     return pictures, np.array(masks).astype(int)
 
