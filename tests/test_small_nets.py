@@ -27,7 +27,7 @@ def test_the_committed_pictures_are_what_their_seeds_render(task, split):
     for path in paths[::16]:
         picture, mask = scenes.small_scene(int(path.stem), make_nets.SIDE[task], make_nets.MOST[task])
         with Image.open(path) as image:
-            assert np.abs(np.asarray(image).astype(int) - picture).mean() < 8  # what JPEG takes of the noise
+            assert np.abs(np.asarray(image).astype(int) - picture).mean() < 12  # what JPEG takes of the noise
         if task == "classification":
             assert path.parent.name == scenes.CLASSES[mask.max() - 1]
         else:
