@@ -8,12 +8,12 @@ SIZE = 320  # pixels on each side of a scene
 MIN_VISIBLE = 0.35  # an object of which less shows is not drawn at all
 
 
-def background(light, rng) -> np.ndarray:
-    """A lit, textured surface of shape (3, SIZE, SIZE): marble, boards, tiles or cloth."""
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) / SIZE
+def background(light, rng, side: int = SIZE) -> np.ndarray:
+    """A lit, textured surface of shape (3, side, side): marble, boards, tiles or cloth."""
+    y, x = np.mgrid[:side, :side].astype(np.float32) / side
     turn, cells = rng.uniform(0, np.pi), rng.uniform(3, 9)
     u, v = (x * np.cos(turn) + y * np.sin(turn)) * cells, (y * np.cos(turn) - x * np.sin(turn)) * cells
-    cloud, grain = noise(rng, SIZE, int(rng.integers(2, 6)), 6), noise(rng, SIZE, 80, 3, 0.8)
+    cloud, grain = noise(rng, side, int(rng.integers(2, 6)), 6), noise(rng, side, 80, 3, 0.8)
     style = rng.integers(4)
     if style == 1:  # boards, each of its own tone, with grain along them
         tone = rng.uniform(-0.5, 0.5, 64)[np.floor(u).astype(int) % 64] + 0.3 * np.sin(14 * v * 0.2 + 9 * cloud)
@@ -43,19 +43,22 @@ def place(count: int, rng) -> list[tuple[str, float, np.ndarray]]:
     return placed
 
 
-def draw(canvas, objects, light, rng, shadow: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
-    """Composite objects in order over a (3, SIZE, SIZE) canvas; give it with rows of class, x1, y1, x2, y2."""
-    layers = []
+def drawn(canvas, objects, light, rng, shadow: float = 0.6) -> tuple[np.ndarray, list[int], np.ndarray]:
+    """Composite objects in order over a (3, side, side) canvas.
+
+    Returns it with the n objects' class indices and the share of each pixel that each covers visibly, (n, side, side).
+    """
+    side, layers = canvas.shape[-1], []
     for kind, size, centre in objects:
         rgb, alpha = sprite(kind, size, light, rng)
-        n, full = len(alpha), np.zeros((SIZE, SIZE), np.float32)
+        n, full = len(alpha), np.zeros((side, side), np.float32)
         left, top = np.round(centre - n / 2).astype(int)
-        rows, columns = slice(max(top, 0), min(top + n, SIZE)), slice(max(left, 0), min(left + n, SIZE))
+        rows, columns = slice(max(top, 0), min(top + n, side)), slice(max(left, 0), min(left + n, side))
         inner = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
         full[rows, columns] = alpha[inner]
         layers.append([kind, size, full, (rows, columns), rgb[:, *inner], alpha.sum()])
     while True:  # drop the most hidden object until all that are left show enough
-        free, seen = np.ones((SIZE, SIZE), np.float32), []
+        free, seen = np.ones((side, side), np.float32), []
         for layer in reversed(layers):
             seen.insert(0, layer[2] * free)
             free = free * (1 - layer[2])
@@ -63,31 +66,46 @@ def draw(canvas, objects, light, rng, shadow: float = 0.6) -> tuple[np.ndarray, 
         if not share or min(share) >= MIN_VISIBLE:
             break
         layers.pop(int(np.argmin(share)))
-    boxes = np.zeros((len(layers), 5), np.float32)
-    for row, (kind, size, full, window, rgb, _) in enumerate(layers):
+    for _, size, full, window, rgb, _ in layers:
         if shadow:
             away = (1, 0, 0.12 * size * light[0], 0, 1, 0.12 * size * light[1])
-            cast = Image.fromarray((full * 255).astype(np.uint8)).transform((SIZE, SIZE), Image.Transform.AFFINE, away)
+            cast = Image.fromarray((full * 255).astype(np.uint8)).transform((side, side), Image.Transform.AFFINE, away)
             cast = np.asarray(cast.filter(ImageFilter.GaussianBlur(0.05 * size)), np.float32)
             canvas = canvas * (1 - shadow / 255 * cast)
         else:
             canvas = canvas.copy()
         cover = full[window]
         canvas[:, *window] = canvas[:, *window] * (1 - cover) + rgb * cover
-        ys, xs = np.nonzero(seen[row] >= 0.5)
-        boxes[row] = CLASSES.index(kind), xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+    return canvas, [CLASSES.index(layer[0]) for layer in layers], np.array(seen).reshape(-1, side, side)
+
+
+def draw(canvas, objects, light, rng, shadow: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    """Composite objects as `drawn` does; give the canvas with rows of class, x1, y1, x2, y2."""
+    canvas, kinds, seen = drawn(canvas, objects, light, rng, shadow)
+    boxes = np.zeros((len(kinds), 5), np.float32)
+    for row, (kind, visible) in enumerate(zip(kinds, seen, strict=True)):
+        ys, xs = np.nonzero(visible >= 0.5)
+        boxes[row] = kind, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
     return canvas, boxes
 
 
 def camera(canvas, rng) -> np.ndarray:
-    """Expose, blur, add sensor noise and encode: (3, SIZE, SIZE) linear light to (SIZE, SIZE, 3) uint8."""
+    """Expose, blur, add sensor noise and encode: (3, side, side) linear light to (side, side, 3) uint8."""
+    side = canvas.shape[-1]
     balance = rng.uniform(0.9, 1.1, (3, 1, 1)) * rng.uniform(0.7, 1.35)
-    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     linear = canvas * balance * (1 - rng.uniform(0, 0.2) * (x * x + y * y))
     encoded = np.clip(linear, 0, 1).transpose(1, 2, 0) ** (1 / 2.2) * 255
     soft = Image.fromarray(encoded.astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.8)))
-    noisy = np.asarray(soft) + rng.normal(size=(SIZE, SIZE, 3)) * rng.uniform(0.5, 6)
+    noisy = np.asarray(soft) + rng.normal(size=(side, side, 3)) * rng.uniform(0.5, 6)
     return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+
+
+def lit(rng) -> np.ndarray:
+    """Draw the direction of the light, a unit vector (x, y, z): from above (y points down), towards the viewer."""
+    angle, height = rng.uniform(-np.pi, 0), rng.uniform(0.5, 0.85)
+    side = np.sqrt(1 - height**2)
+    return np.array([side * np.cos(angle), side * np.sin(angle), height])
 
 
 def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,9 +119,26 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
     ((320, 320, 3), 5)
     """
     rng = np.random.default_rng(seed)
-    angle, height = rng.uniform(-np.pi, 0), rng.uniform(0.5, 0.85)  # light from above (y points down)
-    side = np.sqrt(1 - height**2)
-    light = np.array([side * np.cos(angle), side * np.sin(angle), height])
+    light = lit(rng)
     objects = place(int(rng.integers(1, 13)), rng)
     canvas, boxes = draw(background(light, rng), objects, light, rng)
     return camera(canvas, rng), boxes
+
+
+def small_scene(seed: int, side: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Render a small scene of 1 to `most` objects, each large in it.
+
+    Returns the picture, (side, side, 3) uint8 RGB, and its mask, (side, side) uint8: 0 where the background shows,
+    else 1 + the class index of the object that covers most of the pixel.
+
+    >>> picture, mask = small_scene(7, 64, 1)
+    >>> picture.shape, mask.shape, len(np.unique(mask))
+    ((64, 64, 3), (64, 64), 2)
+    """
+    rng = np.random.default_rng(seed)
+    light, count = lit(rng), int(rng.integers(1, most + 1))
+    sizes = sorted(rng.uniform(0.4, 0.8, count) * side / np.sqrt(count))[::-1]
+    objects = [(str(rng.choice(CLASSES)), float(s), rng.uniform(0.4 * s, side - 0.4 * s, 2)) for s in sizes]
+    canvas, kinds, seen = drawn(background(light, rng, side), objects, light, rng)
+    covered = np.concatenate([1 - seen.sum(0, keepdims=True), seen]).argmax(0)
+    return camera(canvas, rng), np.uint8([0, *(kind + 1 for kind in kinds)])[covered]

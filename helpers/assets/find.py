@@ -44,11 +44,12 @@ def _among_folders(name: Path) -> Path:
 
 
 def _folders(name: Path) -> list[Path]:
-    """Where a name without a folder is looked for: the folder that the variable names, and the cache."""
+    """Where a name without a folder is looked for: the folder that the variable names, the cache, and data/ itself."""
     named = os.environ.get(places.VARIABLE)
-    if name.parent != Path(".") or named == "":
+    if name.parent != Path("."):
         return []
-    return [Path(named).expanduser(), places.CACHE] if named else [places.CACHE]
+    own = [places.DATA] if named == "" else [places.CACHE, places.DATA]
+    return [Path(named).expanduser(), *own] if named else own
 
 
 def _missing(name: StrPath, what: str, serves: str) -> FileNotFoundError:
@@ -61,16 +62,17 @@ def _missing(name: StrPath, what: str, serves: str) -> FileNotFoundError:
 
 
 def model(name: StrPath | None = None, trust_pickle: bool = False) -> Path:
-    """Path of an ONNX model: a path given, `yolov8n` where the user has it, or data/'s own (name None).
+    """Path of an ONNX model: a path given, `yolov8n` where the user has it, or data/'s own (name None: its detector).
 
-    Looked for in this order: the path itself, the folder named by INT8_ASSETS, the cache. A `.pt` becomes ONNX once
+    Looked for in this order: the path itself, the folder named by INT8_ASSETS, the cache, data/, which has
+    `shapes_classifier`, `shapes_segmenter` and `shapes_attention` besides. A `.pt` becomes ONNX once
     (the extra `yolo`); loading one runs whatever code its maker put in it, so only known ones are, or any with
     `trust_pickle`.
 
     Raises FileNotFoundError that says how to get it, UntrustedPickle, ImportError where the extra is missing.
 
-    >>> model().name
-    'scenes.onnx'
+    >>> model().name, model("shapes_classifier").name
+    ('scenes.onnx', 'shapes_classifier.onnx')
     """
     path = places.DATA / "scenes.onnx" if name is None else find(name)
     return export(path, trust_pickle) if path.suffix == ".pt" else path
@@ -80,6 +82,7 @@ def images(name: StrPath | None = None) -> list[Path]:
     """Image files, sorted by name: of a folder given, of `coco128` where the user has it, or data/'s own.
 
     None or "calibration" are data/'s calibration scenes, "validation" its validation scenes; the two do not overlap.
+    Any other folder of data/ goes by its path there: "classification/validation", "segmentation/calibration/images".
     Of a folder, subfolders count too; a warning counts the files that are neither images nor labels.
     Raises FileNotFoundError (no such folder, or no images in it) that says what to do.
 
@@ -93,7 +96,7 @@ def images(name: StrPath | None = None) -> list[Path]:
         return [path]
     if path.is_dir():
         return _images_of(path)
-    for folder in _folders(path):
+    for folder in (*_folders(path), places.DATA):
         if (folder / path).is_dir():
             return _images_of(folder / path)
     raise _missing(name, "picture folder", "data/'s scenes, `assets.images()`,")

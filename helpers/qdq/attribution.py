@@ -63,6 +63,23 @@ def _copy_of(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProt
     return new
 
 
+def _twin(tensor: str, fp32: Model, weights, pairs, twins: dict[str, NodeProto]) -> str:
+    """The tensor made with quantized weights, by twins of its operator and of those that are fused in front of it.
+
+    A Conv whose Clip or Relu has the codes has none of its own: both are one kernel. Itself where no weight is read.
+    """
+    node = fp32.producers[tensor]
+    if tensor + TWIN in twins:
+        return tensor + TWIN
+    fused = {t for t in node.input if t in fp32.producers and t not in pairs and t not in weights}
+    inputs = [_twin(t, fp32, weights, pairs, twins) if t in fused else t for t in node.input]
+    inputs = [t + TWIN if t in weights else t for t in inputs]
+    if inputs == list(node.input):
+        return tensor
+    twins |= dict.fromkeys((t + TWIN for t in node.output), _copy_of(node, inputs, [t + TWIN for t in node.output]))
+    return tensor + TWIN
+
+
 def _isolated(fp32: Model, qdq: Model, pairs, only) -> tuple[Model, dict[str, str]]:
     """The float graph with a twin of each operator that reads the float inputs; {tensor: name of the twin's value}."""
     model, weights, outputs = fp32.copy(), _weights(qdq), {}
@@ -74,18 +91,16 @@ def _isolated(fp32: Model, qdq: Model, pairs, only) -> tuple[Model, dict[str, st
         graph.initializer.extend(t for t in qdq.proto.graph.initializer if t.name in needed)
         opsets = {o.domain for o in fp32.proto.opset_import}
         model.proto.opset_import.extend(o for o in qdq.proto.opset_import if o.domain not in opsets)
+    twins: dict[str, NodeProto] = {}
     for tensor, (q, dq) in pairs.items():
-        value, node = tensor, fp32.producers[tensor]
-        if only != "activations" and any(t in weights for t in node.input):
-            inputs = [t + TWIN if t in weights else t for t in node.input]
-            graph.node.append(_copy_of(node, inputs, [t + TWIN for t in node.output]))
-            value = tensor + TWIN
+        value = tensor if only == "activations" else _twin(tensor, fp32, weights, pairs, twins)
         if only != "weights":
             codes, real = tensor + TWIN + "_q", tensor + TWIN + "_dq"
             graph.node.append(_copy_of(q, [value, *q.input[1:]], [codes]))
             graph.node.append(_copy_of(dq, [codes, *dq.input[1:]], [real]))
             value = real
         outputs[tensor] = value
+    graph.node.extend({id(node): node for node in twins.values()}.values())
     return model, outputs
 
 

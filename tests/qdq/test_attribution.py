@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from conftest import needs_htp
 
-from helpers import affine, assets, error, graph, integer, qdq, session, vision
+from helpers import affine, assets, calibrate, error, graph, integer, qdq, session, vision
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,22 @@ def test_isolated_weights_touch_only_layers_with_weights_and_equal_a_model_with_
     onnx.save(model, tmp_path / "one.onnx")
     a, b = (exposed(p, [tensor], feeds[0])[0] for p in (cut, tmp_path / "one.onnx"))
     assert found[tensor] == pytest.approx(error.sqnr_db(a, b), abs=0.05)
+
+
+def test_the_weights_of_a_conv_count_where_its_relu6_has_the_codes(tmp_path):
+    model, rng = assets.model("shapes_classifier"), np.random.default_rng(0)
+    feeds = [{"image": rng.random((1, 3, 64, 64), np.float32)}]
+    ranges = calibrate.ranges(calibrate.observe(model, feeds), "minmax")
+    tensor, weight = "/blocks/blocks.2/depthwise/depthwise.2/Clip_output_0", "blocks.2.depthwise.0.weight"
+    found = {}
+    for per_channel in (False, True):
+        int8 = qdq.quantize_model(model, tmp_path / "int8.onnx", ranges, per_channel=per_channel)
+        found[per_channel] = qdq.layer_sqnr(model, int8, feeds, isolated=True, only="weights")[tensor]
+        codes, params = graph.constants(int8)[f"{weight}_quantized"], qdq.list_qparams(int8)[weight]
+        swapped = graph.Model.of(model).with_weights({weight: affine.dequantize(codes, params)})
+        a, b = (session.load(m.with_outputs([tensor])).run(None, feeds[0])[0] for m in (graph.Model.of(model), swapped))
+        assert found[per_channel] == pytest.approx(error.sqnr_db(a, b), abs=0.2)
+    assert found[False] < 20 and found[True] > 40
 
 
 def test_weights_alone_and_activations_alone_each_leave_the_other_kind_float(cut, int8, ranges, feeds, tmp_path):
