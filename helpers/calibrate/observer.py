@@ -79,7 +79,7 @@ def observe(
 
 
 def _named(feeds: Iterable[Feed]) -> Iterator[Named]:
-    paths = getattr(feeds, "paths", None) or []
+    paths = list(getattr(feeds, "paths", ()))
     for index, feed in enumerate(feeds):
         path = paths[index] if index < len(paths) else None
         picture = f" ({Path(path).name})" if isinstance(path, (str, Path)) else ""

@@ -93,6 +93,11 @@ class Model:
         """Names of the graph's outputs."""
         return [o.name for o in self.proto.graph.output]
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says about itself, {key: text}."""
+        return {p.key: p.value for p in self.proto.metadata_props}
+
     @cached_property
     def producers(self) -> dict[str, onnx.NodeProto]:
         """{tensor: the node that makes it}."""
@@ -176,6 +181,12 @@ class Model:
         other = self.copy()
         del other.proto.graph.output[:]
         other.proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+        return other
+
+    def with_metadata(self, texts: Mapping[str, str]) -> Model:
+        """The same graph with more said about itself; a key that it has gets the new text."""
+        other = self.copy()
+        onnx.helper.set_model_props(other.proto, self.metadata | dict(texts))
         return other
 
     def with_stored_constants(self) -> Model:

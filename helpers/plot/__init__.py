@@ -3,6 +3,7 @@
 from helpers.plot.accuracy import ap_bars, intervals, output_error, pareto_front, recipe_steps
 from helpers.plot.arithmetic import accumulators, lsb_histogram, near_half, pipeline
 from helpers.plot.boxes import box_shift, detections, overlay, scores, side_bins, threshold_crossings
+from helpers.plot.classes import class_bars, masks
 from helpers.plot.codes import code_counts, code_map
 from helpers.plot.network import block, noise_by_size, placement, roofline, roundings, sqnr_by_depth
 from helpers.plot.proof import proof

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from helpers import calibrate
 from helpers.calibrate import Histogram
-from helpers.graph import StrPath
+from helpers.graph import ModelLike, StrPath
 from helpers.qdq.quantize import quantize_model
 from helpers.tasks import recognise
 from helpers.tasks.task import FeedList
@@ -25,7 +25,7 @@ class Quantized(NamedTuple):
 
 
 def calibrate_and_quantize(
-    model: StrPath,
+    model: ModelLike,
     inputs: Sequence[Path],
     folder: StrPath,
     method: Any = "percentile",
@@ -34,9 +34,9 @@ def calibrate_and_quantize(
 ) -> Quantized:
     """Prepare a model as its task says, observe it on `inputs`, choose ranges by `method`, quantize: all in `folder`.
 
-    `model` is a path, `inputs` are files (for a detector pictures), `folder` gets fp32.onnx and int8.onnx; `method`
-    is a name in `calibrate.METHODS` or a function (histogram, dtype) → (rmin, rmax); `dtype` is the activations',
-    `weight` the weights'.
+    `model` may come from `tasks.settle`, which writes its task and preprocessing into it; `inputs` are files, pictures
+    or arrays; `folder` gets fp32.onnx and int8.onnx; `method` is a name in `calibrate.METHODS` or a function
+    (histogram, dtype) → (rmin, rmax); `dtype` is the activations', `weight` the weights'.
     Ctrl-C ends it with nothing but fp32.onnx written.
     Raises ValueError as `Task.prepare`, `calibrate.observe` and `quantize_model` do.
 

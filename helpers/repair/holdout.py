@@ -28,7 +28,7 @@ class Part:
 
     def __init__(self, feeds: Feeds, indices: Iterable[int]):
         self.feeds, self.indices = feeds, list(indices)
-        paths = getattr(feeds, "paths", None) or []
+        paths = list(getattr(feeds, "paths", ()))
         self.paths = [paths[i] for i in self.indices] if len(paths) == len(feeds) else []
 
     def __len__(self) -> int:

@@ -13,8 +13,7 @@ from helpers.graph import Model
 ARRAY_TYPES = {  # what a session calls the type of an input or output, and the array that holds it
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
-    "tensor(uint8)": np.dtype(np.uint8),
-    "tensor(uint16)": np.dtype(np.uint16),
+    **{f"tensor({kind})": np.dtype(kind) for kind in "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64".split()},
 }
 
 

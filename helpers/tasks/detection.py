@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from helpers import assets, plot, targets
+from helpers import plot, targets
 from helpers.boxes import (
     Detections,
     Truth,
@@ -29,7 +29,11 @@ from helpers.calibrate import Histogram
 from helpers.graph import Model, StrPath
 from helpers.plot.accuracy import DRIFTS
 from helpers.tasks.drift import drift_against, reference_outputs
-from helpers.tasks.feeds import Feeds, ImageLike, letterbox, picture_input
+from helpers.tasks.feeds import Feeds
+from helpers.tasks.inputs import pictures
+from helpers.tasks.interface import Interface
+from helpers.tasks.preprocessing import ImageLike
+from helpers.tasks.proposal import preprocessing
 from helpers.tasks.task import Range, Task, Words
 from helpers.tasks.yolo_decode import decode
 from helpers.tasks.yolo_head import find, is_decoded, of_model, of_outputs, split_head
@@ -44,6 +48,7 @@ class Detector:
     `size` is the input's (height, width), `names` are those of the classes. Raises as `targets.load` does, and
     ValueError for a model that is no YOLOv8 detector.
 
+    >>> from helpers import assets
     >>> xyxy, scores, classes = Detector(assets.model()).detect(assets.images()[0])
     >>> xyxy.shape[1], len(scores) == len(classes)
     (4, True)
@@ -52,7 +57,8 @@ class Detector:
     def __init__(self, path: StrPath, target: str = "cpu", **options: Any):
         self.path, self.target = Path(path), target
         self.session = targets.load(path, target, **options)
-        self.input, self.size = picture_input(self.session, path)
+        self.preprocessing = preprocessing(Interface.of_session(self.session, path))
+        self.input, self.size = self.preprocessing.input, self.preprocessing.size
         outputs = [(o.name, o.shape) for o in self.session.get_outputs()]
         if of_outputs(outputs) is None and not is_decoded(outputs, self.size):
             shown = ", ".join(f"'{name}' {'×'.join(map(str, shape))}" for name, shape in outputs[:2])
@@ -68,11 +74,11 @@ class Detector:
 
     def detect(self, image: ImageLike, conf: float = SHOWN, iou: float = 0.7, max_det: int = 300) -> Detections:
         """Boxes above `conf` that `boxes.nms` keeps, `(xyxy in the image's px, scores, classes)`, best first."""
-        image = Image.fromarray(image) if isinstance(image, np.ndarray) else assets.open_image(image)
-        x, gain, pad = letterbox(image, self.size)
+        image = self.preprocessing.opened(image)
+        x, gain, offset = self.preprocessing(image)
         xyxy, scores, classes = decode(self.session.run(None, {self.input: x}), self.size, conf)
         kept = nms(xyxy, scores, classes, iou, max_det)
-        xyxy = (xyxy[kept] - np.tile(pad, 2)) / gain
+        xyxy = (xyxy[kept] - np.tile(offset, 2)) / np.tile(gain, 2)
         return np.clip(xyxy, 0, np.tile(image.size, 2)), scores[kept], classes[kept]
 
 
@@ -81,6 +87,7 @@ def labels(path: StrPath) -> Truth:
 
     No file means no objects. Raises FileNotFoundError if the labels' folder is not there.
 
+    >>> from helpers import assets
     >>> xyxy, classes = labels(assets.images("validation")[0])
     >>> xyxy.shape == (len(classes), 4)
     True
@@ -130,6 +137,7 @@ class Detection(Task):
     """YOLOv8's detections, of any export and any number of strides: results are `(xyxy px, scores, classes)`."""
 
     name = "detection"
+    examples = "calibration"
     words = Words("picture", "pictures", "box", "boxes")
     scores = ("AP50-95", "AP50")
     shown: ClassVar = {
@@ -152,7 +160,7 @@ class Detection(Task):
         return True
 
     prepare = staticmethod(split_head)
-    inputs = staticmethod(assets.images)
+    inputs = staticmethod(pictures)
     feeds = staticmethod(Feeds)
     runner = staticmethod(Detector)
     agreement = staticmethod(paired_metrics)
@@ -160,6 +168,15 @@ class Detection(Task):
     picture = staticmethod(plot.overlay)
     reference_outputs = staticmethod(reference_outputs)
     drift_against = staticmethod(drift_against)
+
+    def truths(self, inputs: Sequence[Path]) -> list[Truth]:
+        found = [labels(path) for path in inputs]
+        if not any(len(classes) for _, classes in found):
+            raise FileNotFoundError(f"{inputs[0].parent}: the labels of these pictures hold no object to score by.")
+        return found
+
+    def score_results(self, results: Sequence[Detections], truths: Sequence[Truth]) -> dict[str, float]:
+        return average_precision(results, truths)
 
     def count(self, results: Detections) -> int:
         return int((results[1] > SHOWN).sum())

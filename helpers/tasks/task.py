@@ -18,6 +18,7 @@ from helpers.graph import Feed, Model, ModelLike, StrPath, float_model
 from helpers.tasks.feeds import FeedList
 
 Range = tuple[float, float]
+KEY = "int8_npu_task"  # in a model's metadata, since `quantize`
 
 
 class Words(NamedTuple):
@@ -38,6 +39,8 @@ class Task:
 
     name: ClassVar[str]
     last_resort: ClassVar[bool] = False  # recognises anything, so it is asked last
+    by_shape: ClassVar[bool] = False  # recognises by an output's shape alone, so it is asked after those that know more
+    examples: ClassVar[str | None] = None  # inputs that `assets` holds for it, where none are named
     scores: ClassVar[tuple[str, ...]] = ()  # the metrics of `score` that a table shows; none where nothing scores it
     shown: ClassVar[dict[str, str]]  # the keys of `agreement` that a table shows, with words for them
     history: ClassVar[dict[str, str]]  # up to three of them with short words, which the workbench plots
@@ -79,9 +82,18 @@ class Task:
         """How far `test`'s results are from `reference`'s on the same inputs, without labels."""
         raise NotImplementedError
 
-    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu", /) -> dict[str, float]:
-        """What labels say of a model, {metric: 0…1}; ValueError or FileNotFoundError where there are none."""
+    def truths(self, inputs: Sequence[Path], /) -> Any:
+        """The labels of these inputs; FileNotFoundError where there are none."""
         raise NotImplementedError
+
+    def score_results(self, results: Sequence[Any], truths: Any, /) -> dict[str, float]:
+        """What labels say of results, {metric: 0…1}."""
+        raise NotImplementedError
+
+    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu", /) -> dict[str, float]:
+        """What labels say of a model, {metric: 0…1}; FileNotFoundError where there are none."""
+        truths, runner = self.truths(inputs), self.runner(path, target)
+        return self.score_results([runner.results(p) for p in inputs], truths)
 
     def picture(self, path: StrPath, reference: Any, test: Any, names: Mapping[int, str], /) -> Figure:
         """One input with both results: what changed between them."""
@@ -112,25 +124,28 @@ class Task:
 
 @functools.cache
 def registry() -> list[Task]:
-    """Every task that a file of this folder holds, those of last resort last.
+    """Every task that a file of this folder holds, those that go by shape late and those of last resort last.
 
     >>> registry()[-1].name
     'tensors'
     """
     modules = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
-    return sorted((m.TASK for m in modules if hasattr(m, "TASK")), key=lambda task: (task.last_resort, task.name))
+    found = [module.TASK for module in modules if hasattr(module, "TASK")]
+    return sorted(found, key=lambda task: (task.last_resort, task.by_shape, task.name))
 
 
 def recognise(model: ModelLike) -> Task:
-    """The task of a model: the first that recognises its graph, those of last resort last.
+    """The task of a model: the one that its metadata names, else the first that recognises its graph.
 
-    Raises FileNotFoundError or ValueError as `graph.read_model` does.
+    Raises FileNotFoundError or ValueError as `graph.read_model` and `named` do.
 
     >>> from helpers import assets
     >>> recognise(assets.model()).name
     'detection'
     """
     graph = Model.of(model)
+    if KEY in graph.metadata:
+        return named(graph.metadata[KEY])
     return next(task for task in registry() if task.recognise(graph))
 
 

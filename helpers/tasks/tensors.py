@@ -1,12 +1,12 @@
-"""Any model: arrays in, arrays out, and how close two models' outputs are. The task of last resort."""
+"""Any model: arrays or pictures in, arrays out, and how close two models' outputs are. The task of last resort."""
 
 from __future__ import annotations
 
-import zlib
+import functools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,11 +14,15 @@ from matplotlib.figure import Figure
 from helpers import plot, targets
 from helpers.boxes import Interval, interval, resampled
 from helpers.error import sqnr_db
-from helpers.graph import Feed, Model, ModelLike, StrPath
-from helpers.tasks.feeds import FeedList
+from helpers.graph import Feed, Model, StrPath
+from helpers.tasks.arrays import ArrayFeeds
+from helpers.tasks.feeds import FeedList, Feeds
+from helpers.tasks.inputs import is_picture, pictures_or_arrays
+from helpers.tasks.interface import Interface, class_names, times
+from helpers.tasks.preprocessing import Preprocessing
+from helpers.tasks.proposal import preprocessing
 from helpers.tasks.task import Task
 
-ARRAYS = {".npy", ".npz"}
 Outputs = dict[str, np.ndarray]
 
 
@@ -32,137 +36,51 @@ class Noise(NamedTuple):
         return self.noise
 
 
-class ArrayFeeds(FeedList):
-    """.npz files (an array for each input, by its name) or .npy files (the one input) as {input name: array}.
+def any_feeds(paths: Sequence[StrPath], model: StrPath) -> FeedList:
+    """Pictures, files or open ones, or array files as a model's feeds; raises as `Feeds` and `ArrayFeeds` do."""
+    if len(paths) and (not isinstance(paths[0], (str, os.PathLike)) or is_picture(Path(paths[0]))):
+        return Feeds(paths, model)
+    return ArrayFeeds(paths, model)
 
-    One file is one feed; floats become the model's. Raises ValueError where there is no file, and where one does not
-    hold the model's inputs in their shapes and types, when it is reached.
 
-    >>> from onnx.parser import parse_model
-    >>> net = parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
-    >>> path = getfixture("tmp_path") / "one.npy"
-    >>> np.save(path, np.float32([1, 2]))
-    >>> ArrayFeeds([path], net)[0]
-    {'x': array([1., 2.], dtype=float32)}
+class OutputRunner:
+    """A model on one target, from an input file to {output: array}; raises as `targets.load` and the feeds do.
+
+    `names` are those of the classes, where the model's metadata tells them.
     """
 
-    def __init__(self, paths: Sequence[StrPath], model: ModelLike):
-        self.paths = [Path(p) for p in paths]
-        if not self.paths:
-            raise ValueError("no inputs were given; name a folder that holds .npz or .npy files.")
-        graph = Model.of(model)
-        self._wanted = graph.input_types
-
-    def read(self, path: StrPath) -> Outputs:
-        """The feed that one file holds."""
-        arrays, names = _arrays(path), list(self._wanted)
-        if isinstance(arrays, np.ndarray):
-            if len(names) != 1:
-                text = f"holds one array, and the model has {len(names)} inputs: give an .npz with {', '.join(names)}"
-                raise ValueError(f"{path}: {text}.")
-            arrays = {names[0]: arrays}
-        if set(arrays) != set(names):
-            held = ", ".join(sorted(arrays)) or "nothing"
-            raise ValueError(f"{path}: holds {held}; the model's inputs are {', '.join(names)}.")
-        for name, (dtype, shape) in self._wanted.items():
-            array = arrays[name]
-            if array.dtype.kind == dtype.kind == "f":
-                array = arrays[name] = array.astype(dtype)  # NumPy's own floats have 64 bits
-            if array.dtype != dtype:
-                text = f"'{name}' is {array.dtype}, and the model takes {dtype}; store it with `.astype(np.{dtype})`"
-                raise ValueError(f"{path}: {text}.")
-            if array.shape != shape:
-                text = f"'{name}' is {_times(array.shape)}, and the model takes {_times(shape)}, one input a file"
-                raise ValueError(f"{path}: {text}.")
-        return arrays
-
-
-def _arrays(path: StrPath) -> Outputs | np.ndarray:
-    """What an array file holds: {name: array} of an .npz, the array of an .npy."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return dict(loaded)
-    except (OSError, EOFError, ValueError, BadZipFile, zlib.error):
-        raise ValueError(f"{path}: not an array file; give what `numpy.save` or `numpy.savez` wrote.") from None
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "a single number"
-
-
-class ArrayRunner:
-    """A model on one target, from an input file to {output: array}; raises as `targets.load` and `ArrayFeeds` do."""
-
     def __init__(self, path: StrPath, target: str = "cpu", **options: Any):
-        self.path, self.names = Path(path), dict[int, str]()
+        self.path = Path(path)
         self.session = targets.load(path, target, **options)
-        self.outputs = [o.name for o in self.session.get_outputs()]
-        self._inputs = ArrayFeeds([self.path], self.path)
+        self.interface = Interface.of_session(self.session, path)
+        self.names = class_names(self.interface)
+        self.outputs = list(self.interface.outputs)
+        self._arrays: ArrayFeeds | None = None
 
-    def results(self, image: StrPath) -> Outputs:
+    @functools.cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures become the input."""
+        return preprocessing(self.interface)
+
+    def feed(self, path: StrPath) -> Feed:
+        """What the model is fed for one file."""
+        if is_picture(Path(path)):
+            return {self.preprocessing.input: self.preprocessing(path).x}
+        if self._arrays is None:
+            self._arrays = ArrayFeeds([path], self.path)
+        return self._arrays.read(path)
+
+    def results(self, image: StrPath) -> Any:
         """The model's outputs for one input file."""
-        return dict(zip(self.outputs, self.session.run(None, self._inputs.read(image)), strict=True))
+        return dict(zip(self.outputs, self.session.run(None, self.feed(image)), strict=True))
 
 
-class Tensors(Task):
-    """Outputs as they are: agreement is the SQNR and the cosine of the output that is off most."""
+class OutputTask(Task):
+    """A task whose inputs are pictures or arrays, and whose drift is that of its outputs as they are."""
 
-    name = "tensors"
-    last_resort = True
-    shown: ClassVar = {"sqnr_db": "SQNR of the outputs, dB", "cosine": "cosine of the outputs"}
-    history: ClassVar = {"sqnr_db": "SQNR, dB", "cosine": "cosine"}
     drifts: ClassVar = {"noise": "noise: share of the outputs' power"}
-
-    def recognise(self, model: Model) -> bool:
-        return True
-
-    def inputs(self, source: StrPath) -> list[Path]:
-        """Every .npz and .npy file of a folder and its subfolders; ValueError where there is none."""
-        folder = Path(source)
-        if folder.is_file():
-            return [folder]
-        found = sorted(p for p in folder.rglob("*") if p.suffix in ARRAYS) if folder.is_dir() else []
-        if not found:
-            text = "how pictures become this model's inputs is not known, so store its inputs with `numpy.savez`"
-            raise ValueError(f"{source}: holds no .npz or .npy files; {text}.")
-        return found
-
-    feeds = staticmethod(ArrayFeeds)
-    runner = staticmethod(ArrayRunner)
-
-    def count(self, results: Outputs) -> int:
-        return 1
-
-    def change(self, reference: Outputs, test: Outputs) -> float:
-        signal, noise = np.sum([_sums(a, test[name])[:2] for name, a in reference.items()], 0)
-        return float(noise / max(signal, np.finfo(float).tiny))
-
-    def agreement(self, reference: Sequence[Outputs], test: Sequence[Outputs]) -> dict[str, Interval]:
-        """SQNR, dB (infinite where nothing differs), and cosine of the output where each is least."""
-        sums = [[_sums(a[name], b[name]) for name in a] for a, b in zip(reference, test, strict=True)]
-        weights = resampled(len(reference), 200)
-        signal, noise, cross, other = (weights @ part for part in np.array(sums, float).transpose(2, 0, 1))
-        norms = np.sqrt(signal * other)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            db = np.where(noise == 0, np.inf, 10 * np.log10(signal / noise))
-            cosine = np.where(norms == 0, signal == other, cross / norms)
-        return {"sqnr_db": interval(db.min(1)), "cosine": interval(cosine.min(1))}
-
-    def score(self, path: StrPath, inputs: Sequence[Path], target: str = "cpu") -> dict[str, float]:
-        text = "nothing says what its outputs mean, so labels cannot score it; agreement is what there is"
-        raise ValueError(f"{path}: {text}.")
-
-    def picture(self, path: StrPath, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> Figure:
-        return plot.output_error(reference, test)
-
-    def rows(self, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> list[tuple]:
-        rows: list[tuple] = [("output", "shape", "SQNR, dB")]
-        for name, a in reference.items():
-            rows.append((name, _times(a.shape), f"{sqnr_db(a, test[name]):.1f}"))
-        return rows
+    inputs = staticmethod(pictures_or_arrays)
+    feeds = staticmethod(any_feeds)
 
     def reference_outputs(self, fp32: Model | StrPath, feeds: Iterable[Feed]) -> list[list[np.ndarray]]:
         """The float model's outputs for each feed; ValueError where one of them is not finite."""
@@ -182,12 +100,75 @@ class Tensors(Task):
         target: str = "cpu",
         /,
     ) -> Noise:
-        """The mean over outputs of Σ (a − b)² / Σ a², all feeds together."""
+        """The mean over outputs of Σ (a − b)² / Σ a², all feeds together; without those that are all zeros."""
         session, sums = targets.load(qdq_model, target, **targets.get(target).quickly), []
         for before, feed in zip(reference, feeds, strict=True):
             sums.append([_sums(a, b)[:2] for a, b in zip(before, session.run(None, feed), strict=True)])
         signal, noise = np.sum(sums, 0).T
-        return Noise(float(np.mean(noise / np.maximum(signal, np.finfo(float).tiny))))
+        speaks = signal > 0
+        return Noise(float(np.mean(noise[speaks] / signal[speaks])) if speaks.any() else 0.0)
+
+
+class Tensors(OutputTask):
+    """Outputs as they are: agreement is the SQNR and the cosine of the output that is off most."""
+
+    name = "tensors"
+    last_resort = True
+    shown: ClassVar = {"sqnr_db": "SQNR of the outputs, dB", "cosine": "cosine of the outputs"}
+    history: ClassVar = {"sqnr_db": "SQNR, dB", "cosine": "cosine"}
+
+    def recognise(self, model: Model) -> bool:
+        return True
+
+    runner = staticmethod(OutputRunner)
+
+    def count(self, results: Outputs) -> int:
+        return 1
+
+    def change(self, reference: Outputs, test: Outputs) -> float:
+        signal, noise = np.sum([_sums(a, test[name])[:2] for name, a in reference.items()], 0)
+        return float(noise / max(signal, np.finfo(float).tiny))
+
+    def agreement(self, reference: Sequence[Outputs], test: Sequence[Outputs]) -> dict[str, Interval]:
+        """SQNR, dB (infinite where nothing differs), and cosine of the output where each is least.
+
+        An output that is one constant value says nothing and is left out; NaN where no other is left.
+        """
+        sums = [[_sums(a[name], b[name]) for name in a] for a, b in zip(reference, test, strict=True)]
+        found = np.array(sums, float).transpose(2, 0, 1)
+        speaks = [not is_constant([a[name] for a in reference]) for name in reference[0]]
+        if not any(speaks):
+            return dict.fromkeys(Tensors.shown, interval(np.full(2, np.nan)))
+        weights = resampled(len(reference), 200)
+        signal, noise, cross, other = (weights @ part[:, speaks] for part in found)
+        norms = np.sqrt(signal * other)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            db = np.where(noise == 0, np.inf, 10 * np.log10(signal / noise))
+            cosine = np.where(norms == 0, signal == other, cross / norms)
+        return {"sqnr_db": interval(db.min(1)), "cosine": interval(cosine.min(1))}
+
+    def truths(self, inputs: Sequence[Path]) -> Any:
+        text = "nothing says what its outputs mean, so labels cannot score it; agreement is what there is"
+        raise ValueError(f"a model of task '{self.name}': {text}.")
+
+    def picture(self, path: StrPath, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> Figure:
+        return plot.output_error(reference, test)
+
+    def rows(self, reference: Outputs, test: Outputs, names: Mapping[int, str]) -> list[tuple]:
+        rows: list[tuple] = [("output", "shape", "SQNR, dB")]
+        for name, a in reference.items():
+            rows.append((name, times(a.shape), f"{sqnr_db(a, test[name]):.1f}"))
+        return rows
+
+
+def is_constant(arrays: Sequence[np.ndarray]) -> bool:
+    """Whether all values of all arrays are the same, so that a ratio to their error says nothing.
+
+    >>> is_constant([np.zeros(3), np.zeros(2)]), is_constant([np.arange(3)])
+    (True, False)
+    """
+    values = [np.asarray(a).ravel() for a in arrays if np.size(a)]
+    return all(bool((v == values[0][0]).all()) for v in values)
 
 
 def _sums(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:

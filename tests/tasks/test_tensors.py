@@ -29,10 +29,11 @@ def test_inputs_are_the_arrays_of_a_folder_or_one_file(tmp_path):
     (folder / "note.txt").touch()
     assert [p.name for p in TASK.inputs(folder)] == ["0.npy", "1.npz", "2.npz"]
     assert TASK.inputs(folder / "0.npy") == [folder / "0.npy"]
-    for empty in (tmp_path / "nowhere", tmp_path / "empty"):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(ValueError, match=rf"{empty.name}: holds no \.npz or \.npy files.*numpy\.savez"):
-            TASK.inputs(empty)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: holds no \.npz or \.npy files.*numpy\.savez"):
+        TASK.inputs(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        TASK.inputs(tmp_path / "nowhere")
 
 
 def test_feeds_read_both_kinds_again_and_again(made):

@@ -6,11 +6,14 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from helpers import assets, calibrate, graph, qdq, repair, tasks
+from helpers.workbench.commands import _preprocessing
 from helpers.workbench.commands._inputs import listed, pick, positive
 
 TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
@@ -19,8 +22,12 @@ QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", help="an ONNX file, or yolov8n")
-    command.add_argument("--calibrate", default="calibration", metavar="PICTURES", help="a folder, or coco128")
+    inputs = "a folder of pictures, or of .npz or .npy files, one input each; or coco128"
+    command.add_argument("--calibrate", metavar="FOLDER", help=inputs)
     command.add_argument("--limit", type=positive, default=32, help="how many, spread over the folder (32)")
+    kinds = ["auto", *(task.name for task in tasks.registry())]
+    command.add_argument("--task", choices=kinds, default="auto", help="what it is for (auto: read off the graph)")
+    _preprocessing.add_arguments(command)
     command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
     command.add_argument("--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement")
     command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
@@ -33,26 +40,46 @@ def run(args: argparse.Namespace) -> None:
     """FP32 ONNX in; out/fp32.onnx (head cut), int8.onnx (QDQ), ranges.json; with a recipe report.json and .png too."""
     if args.recipe and args.activation != "uint8":
         raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
-    model = assets.model(args.model, args.trust_pickle)
-    task = tasks.recognise(graph.float_model(model))  # refuse a quantized one before the long work
-    every = listed(task, args.calibrate)
-    graph.refuse_overwrite([args.output / name for name in QUANTIZED], [model, *every])
+    path = assets.model(args.model, args.trust_pickle)
+    model = graph.float_model(path)  # refuse a quantized one before the long work
+    task = tasks.recognise(model) if args.task == "auto" else tasks.named(args.task)
+    source = args.calibrate or task.examples
+    if source is None:
+        text = "say what to calibrate on with `--calibrate FOLDER`: pictures, or inputs stored with `numpy.savez`"
+        raise ValueError(f"{path}: {text}.")
+    every = listed(task, source)
+    graph.refuse_overwrite([args.output / name for name in QUANTIZED], [path, *every])
     inputs = pick(every, args.limit)
+    model = tasks.settle(model, inputs, task.name, _preprocessing.settings(args))
+    print(f"note: {path.name}: task {task.name}{_preprocessing.told(model)}", file=sys.stderr)
     args.output.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output.resolve().parent) as work:  # nothing half-written on failure
-        record = {"model": model.name, "task": task.name, "method": args.method, "activation": args.activation}
-        record["weight"] = args.weight
-        if args.recipe:
-            record |= by_recipe(model, task, inputs, Path(work), args.weight)
-        else:
-            made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation, args.weight)
-            record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
+        record = {"model": path.name, **_preprocessing.record(model), "method": args.method}
+        record |= {"activation": args.activation, "weight": args.weight}
+        with _told_as(path, Path(work)):
+            if args.recipe:
+                record |= by_recipe(model, path.name, task, inputs, Path(work), args.weight)
+            else:
+                made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation, args.weight)
+                record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
         graph.save_json(record, Path(work) / "ranges.json")
         smaller = Path(work, "fp32.onnx").stat().st_size / Path(work, "int8.onnx").stat().st_size
         _move_into(Path(work), args.output)
-    told = f"{len(record['ranges'])} ranges by {record['method']} from {len(inputs)} {task.words.inputs}"
+    told = f"{len(record['ranges'])} ranges by {record['method']} from {len(inputs)} {task.words.inputs}{_preprocessing.told(model)}"
     report = "; see report.png" if args.recipe else ""
     print(f"{args.output}: {told}; int8.onnx is {smaller:.1f} × smaller than fp32.onnx{report}")
+
+
+@contextlib.contextmanager
+def _told_as(model: Path, work: Path) -> Iterator[None]:
+    """What goes wrong with a file in `work`, which is gone afterwards, is said of the user's model."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as e:
+        text = re.sub(rf"{re.escape(str(work))}[^\s:']*\.onnx", lambda _: str(model), str(e))
+        if text == str(e):
+            raise
+        raise type(e)(text) from e
 
 
 def _move_into(work: Path, output: Path) -> None:
@@ -75,7 +102,9 @@ def give_large_memory_back() -> None:
             ctypes.CDLL("libc.so.6").mallopt(-3, 1 << 20)
 
 
-def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path, weight: str = "int8") -> dict:
+def by_recipe(
+    model: graph.Model, name: str, task: tasks.Task, inputs: list[Path], work: Path, weight: str = "int8"
+) -> dict:
     """Quantize in `work` by `repair.quantize_best`, print its steps, write its report; what ranges.json tells of it."""
     give_large_memory_back()
     fp32 = task.prepare(model, work / "fp32.onnx")
@@ -90,6 +119,6 @@ def by_recipe(model: Path, task: tasks.Task, inputs: list[Path], work: Path, wei
         found[name] = [inputs[k].name for k in found[name]]
     ranges = found.pop("ranges")
     judging = [p for p in inputs if p.name in found["judged_on"]]
-    repair.write_report(work, model.name, judging, found)
+    repair.write_report(work, name, judging, found)
     told = {key: found[key] for key in ("a16", "calibrated_on", "judged_on")}
     return {"method": "recipe best", **told, "ranges": ranges}
