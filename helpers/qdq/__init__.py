@@ -4,6 +4,7 @@ from helpers.graph import Group, float_name, fused_groups, list_qparams
 from helpers.qdq.assemble import assemble
 from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
+from helpers.qdq.htp_faults import HtpFault, htp_faults
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
@@ -12,6 +13,7 @@ from helpers.tasks import head_convs, split_head
 
 __all__ = [
     "Group",
+    "HtpFault",
     "Quantized",
     "activation",
     "assemble",
@@ -20,6 +22,7 @@ __all__ = [
     "float_name",
     "fused_groups",
     "head_convs",
+    "htp_faults",
     "layer_sqnr",
     "list_qparams",
     "quantize_model",
