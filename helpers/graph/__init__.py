@@ -3,3 +3,4 @@
 from helpers.graph.files import StrPath, read_model, refuse_overwrite, save_json, save_model, sha256, written_whole
 from helpers.graph.model import QDQ, Feed, Model, ModelLike, constants, float_model, float_name
 from helpers.graph.qparams import Group, fused_groups, list_qparams, shared_scale
+from helpers.graph.split import rest_of, split_graph

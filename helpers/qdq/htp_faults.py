@@ -48,7 +48,7 @@ def htp_faults(model: ModelLike) -> list[HtpFault]:
         for inner in _reshaped_concats(graph, node):
             functions = tuple(_origin(graph, t) for t in inner.input if _is_table(graph, _origin(graph, t)))
             name = float_name(inner.output[0])
-            if functions and _scale(graph, name) != _scale(graph, outer) or functions and not graph.is_quantized:
+            if (functions and _scale(graph, name) != _scale(graph, outer)) or (functions and not graph.is_quantized):
                 text = f"give '{name}' the range of '{outer}' (`qdq.set_range`), or cut the graph at '{name}'"
                 found.append(HtpFault(node.name, functions, name, outer, f"{text}."))
     return found
