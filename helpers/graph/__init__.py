@@ -12,3 +12,4 @@ from helpers.graph.files import (
 )
 from helpers.graph.model import QDQ, Feed, Model, ModelLike, constants, float_model, float_name, reads
 from helpers.graph.qparams import Group, fused_groups, list_qparams, shared_scale
+from helpers.graph.split import rest_of, split_graph

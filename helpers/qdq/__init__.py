@@ -4,6 +4,7 @@ from helpers.graph import Group, float_name, fused_groups, list_qparams
 from helpers.qdq.assemble import assemble
 from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
+from helpers.qdq.htp_faults import HtpFault, htp_faults
 from helpers.qdq.input_shapes import parse_shape
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
 from helpers.qdq.preparation import Prepared, prepare
@@ -14,6 +15,7 @@ from helpers.tasks import head_convs, split_head
 
 __all__ = [
     "Group",
+    "HtpFault",
     "Prepared",
     "Quantized",
     "activation",
@@ -23,6 +25,7 @@ __all__ = [
     "float_name",
     "fused_groups",
     "head_convs",
+    "htp_faults",
     "layer_sqnr",
     "list_qparams",
     "parse_shape",

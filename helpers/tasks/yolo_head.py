@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import onnx
 
 from helpers.graph import Model, ModelLike, StrPath
+from helpers.tasks.last_layers import Walk
 
 NamedShape = tuple[str, Sequence[int]]
-_Channels = tuple[int, int] | None  # first, last + 1; None for all
-_At = tuple[str, _Channels]  # a tensor, and which of its channels
 _NONE = "no YOLOv8 detection head found; give a YOLOv8 detector, exported for detection with a static input."
 
 
@@ -98,13 +96,13 @@ def find(model: ModelLike) -> Head:
     ((40, 40), (20, 20), (10, 10))
     """
     graph = Model.of(model)
-    walk = _Walk(graph)
+    walk = Walk(graph)
     dfl = [n.input[0] for n in graph.nodes if walk.is_dfl(n)]
     if not dfl:
         found = of_model(graph)
     else:
-        boxes = walk.convs(dfl)
-        scores = [name for name in walk.convs(graph.outputs) if name not in boxes]
+        boxes = walk.layers(dfl)
+        scores = [name for name in walk.layers(graph.outputs) if name not in boxes]
         found = of_outputs(_paired(boxes, scores, graph.shapes))
         if found is None and len(scores) > len(boxes):
             text = f"has {len(boxes)} convolutions for boxes and {len(scores)} others at its end, where a detector has"
@@ -120,69 +118,6 @@ def _paired(boxes: list[str], scores: list[str], shapes: Mapping[str, tuple[int,
         return []
     columns = [sorted(names, key=lambda name: shapes[name][2:], reverse=True) for names in (boxes, scores)]
     return [(name, shapes[name]) for pair in zip(*columns, strict=True) for name in pair]
-
-
-class _Walk:
-    """Back through a graph to the learned convolutions that some channels of a tensor come from."""
-
-    def __init__(self, model: Model):
-        self.producers, self.stored, self.shapes = model.producers, model.constants, model.shapes
-
-    def is_dfl(self, node: onnx.NodeProto) -> bool:
-        """Whether a convolution's weights are 0, 1, 2, …, as only DFL's are."""
-        weight = self.stored.get(node.input[1]) if node.op_type == "Conv" else None
-        return weight is not None and weight.size > 1 and np.array_equal(weight.ravel(), np.arange(weight.size))
-
-    def convs(self, names: Iterable[str]) -> list[str]:
-        """Outputs of the last convolutions before `names`."""
-        found: list[str] = []
-        seen: set[_At] = set()
-        todo: list[_At] = [(name, None) for name in names]
-        while todo:
-            name, channels = todo.pop(0)
-            node = self.producers.get(name)
-            if node is None or (name, channels) in seen:
-                continue
-            seen.add((name, channels))
-            if node.op_type != "Conv" or self.is_dfl(node):
-                todo += self._before(node, name, channels)
-            elif name not in found:
-                found.append(name)
-        return found
-
-    def _before(self, node: onnx.NodeProto, name: str, channels: _Channels) -> list[_At]:
-        """The inputs of a node and their channels that those of its output `name` come from."""
-        kind, along_channels = node.op_type, self._axis(node) == 1
-        if kind == "Split" and along_channels and (widths := self._widths(node.output)):
-            k = list(node.output).index(name)
-            first, last = channels or (0, widths[k])
-            start = sum(widths[:k])
-            return [(node.input[0], (start + first, start + last))]
-        if kind == "Concat" and along_channels and channels and (widths := self._widths(node.input)):
-            ends = np.cumsum(widths).tolist()
-            parts = zip(node.input, [0, *ends[:-1]], ends, strict=True)
-            first, last = channels
-            return [(t, (max(first - a, 0), min(last, b) - a)) for t, a, b in parts if first < b and last > a]
-        same = kind in ("Concat", "Identity", "Sigmoid") or (kind == "Reshape" and self._keeps_channels(node, name))
-        kept = channels if same and len(self.shapes.get(name, ())) > 1 else None
-        return [(t, kept) for t in node.input]
-
-    def _axis(self, node: onnx.NodeProto) -> int | None:
-        """The axis of a Split or Concat, counted from the front."""
-        for attribute in node.attribute:
-            if attribute.name == "axis":
-                return attribute.i % (len(self.shapes.get(node.output[0], ())) or 1)
-        return 0 if node.op_type == "Split" else None
-
-    def _widths(self, names: Iterable[str]) -> list[int]:
-        """The channels of each tensor; empty where one is not known."""
-        shapes = [self.shapes.get(name, ()) for name in names]
-        return [shape[1] for shape in shapes] if all(len(shape) > 1 for shape in shapes) else []
-
-    def _keeps_channels(self, node: onnx.NodeProto, name: str) -> bool:
-        """Whether a Reshape only joins places: 1×C×H×W to 1×C×HW."""
-        before, after = self.shapes.get(node.input[0], ()), self.shapes.get(name, ())
-        return len(before) > 1 and len(after) > 1 and before[:2] == after[:2]
 
 
 def head_convs(model: ModelLike) -> list[str]:
