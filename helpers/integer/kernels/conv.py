@@ -25,7 +25,7 @@ BLOCK = 1 << 19  # values of a convolution's patch matrix at a time: 2 MiB, whic
 def conv(op: Operator) -> Compute:
     """Convolution: q = requantize(Σ (q_x − Z_x)·q_w + bias), int32 sums, one multiplier S_x·S_w/S_y per output channel.
 
-    Depthwise with a stride: q = ⌊(Σ (q_x − Z_x)·q_w + bias + round(Z_y/M))·M + ½⌋, M of 15 bits. One of a single
+    Depthwise with stride 2: q = ⌊(Σ (q_x − Z_x)·q_w + bias + round(Z_y/M))·M + ½⌋, M of 15 bits. One of a single
     dimension is one of pictures that are one row high.
     """
     weight, groups = stored(op, 1, "weights"), op.attr.get("group", 1)
@@ -60,9 +60,9 @@ def _one_row(op: Operator) -> Operator:
 
 
 def _on_vector_unit(weight: np.ndarray, groups: int, strides: tuple[int, int]) -> bool:
-    """Whether the HTP's vector unit computes it: depthwise, with a stride, over more than 2×2 places."""
+    """Whether the HTP's vector unit computes it: depthwise, strides 2, 2, the window's longer side 3 to 7."""
     channels, depth, high, wide = weight.shape
-    return depth == 1 and groups == channels > 1 and min(strides) > 1 and max(high, wide) > 2
+    return depth == 1 and groups == channels > 1 and tuple(strides) == (2, 2) and 2 < max(high, wide) < 8
 
 
 @dataclass(frozen=True)
