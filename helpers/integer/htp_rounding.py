@@ -132,3 +132,16 @@ def vector_requantize(acc: np.ndarray, m: np.ndarray, e: np.ndarray) -> np.ndarr
     array([  6,   7,   7, 255], dtype=uint8)
     """
     return np.clip(np.floor(acc * (m * 2.0 ** (e - 15)) + 0.5), 0, 255).astype(np.uint8)  # exact in float64
+
+
+def scale_sum(total: np.ndarray, real: ArrayLike, zero_point: int) -> np.ndarray:
+    """Codes of whole numbers times a real number, halves up: q = clamp(⌊(total·m + 2ᵏ⁻¹)·2⁻ᵏ⌋ + Z).
+
+    m·2⁻ᵏ is `real` with 15 bits; it broadcasts against `total`.
+
+    >>> scale_sum(np.array([9, 13, 14, -14]), 1 / 9, 3)
+    array([4, 4, 5, 1], dtype=uint8)
+    """
+    m, e = fixed_point(real, 15)
+    k = 15 - e
+    return np.clip(((total.astype(np.int64) * m + (1 << (k - 1))) >> k) + zero_point, 0, 255).astype(np.uint8)

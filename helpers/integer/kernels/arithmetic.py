@@ -1,10 +1,11 @@
-"""Sum and product of two tensors."""
+"""Sum, difference, product, larger and smaller of two tensors."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from helpers.affine import QParams
+from helpers.integer.kernels.movement import rescale
 from helpers.integer.kernels.operator import COMPUTES, FUSES_INTO_CONCAT, Compute, Operator, kernel, refuse
 
 
@@ -24,16 +25,48 @@ def add(op: Operator) -> Compute:
     k = 14 − exponent of (S_a + S_b)/S_y, at most 15; m = round(S/S_y·2ᵏ). The zero points and ½ are one constant
     c = Z_y·2ᵏ − Z_a·m_a − Z_b·m_b + 2ᵏ⁻¹, rounded to a multiple of 2⁸, halves down.
     """
-    (a, b), y = two_inputs(op), op.outputs[0]
-    k = min(15, 14 - int(np.frexp((a.scale + b.scale) / y.scale)[1]))
+    a, b = two_inputs(op)
+    return _weighted_sum(op, (a, b), a.scale + b.scale, sign=1)
+
+
+@kernel("Sub", COMPUTES)
+def sub(op: Operator) -> Compute:
+    """Difference of two tensors: as `add`, with −m_b, and k = 14 − exponent of max(S_a, S_b)/S_y."""
+    a, b = two_inputs(op)
+    return _weighted_sum(op, (a, b), max(a.scale, b.scale), sign=-1)
+
+
+def _weighted_sum(op: Operator, inputs: tuple[QParams, QParams], reach: float, sign: int) -> Compute:
+    """q = clamp(⌊(q_a·m_a ± q_b·m_b + c)·2⁻ᵏ⌋) as `add` says; `reach` is the scale that sets k."""
+    (a, b), y = inputs, op.outputs[0]
+    k = min(15, 14 - int(np.frexp(reach / y.scale)[1]))
     if k < 0:
-        refuse(op, "(S_a + S_b)/S_y is so large that its rounding is not known here, widen its output")
+        refuse(op, "its inputs' scales are so large beside its output's that the rounding is not known, widen its output")
     ma, mb = (int(np.rint(np.float32(p.scale) / np.float32(y.scale) * np.float32(2.0**k))) for p in (a, b))
+    mb *= sign
     exact = int(y.zero_point) * 2**k - int(a.zero_point) * ma - int(b.zero_point) * mb + 2**k // 2
     constant = (exact + 127) // 256 * 256
     left = (np.arange(256) * ma + constant).astype(np.int32)
     right = (np.arange(256) * mb).astype(np.int32)
     return lambda p, q: np.clip((left[p] + right[q]) >> k, 0, 255).astype(np.uint8)
+
+
+@kernel("Max", COMPUTES)
+def larger(op: Operator) -> Compute:
+    """The larger of two tensors, each brought to the output's scale first."""
+    return _choice(op, np.maximum)
+
+
+@kernel("Min", COMPUTES)
+def smaller(op: Operator) -> Compute:
+    """The smaller of two tensors, each brought to the output's scale first."""
+    return _choice(op, np.minimum)
+
+
+def _choice(op: Operator, choose: np.ufunc) -> Compute:
+    two_inputs(op)
+    left, right = rescale(op, 0), rescale(op, 1)
+    return lambda p, q: choose(left[p], right[q])
 
 
 @kernel("Mul", FUSES_INTO_CONCAT, COMPUTES)

@@ -6,19 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from helpers.affine import QParams
+from helpers.affine import QParams, dequantize, quantize
 from helpers.integer import htp_rounding
 from helpers.integer.kernels.operator import (
     COMPUTES,
     FUSES_INTO_CONCAT,
     MOVES,
-    PASSES,
     Compute,
     Operator,
     kernel,
     refuse,
     stored,
-    window,
 )
 
 _ONE_SCALE = 0.005  # scales that differ by less are one to the HTP at a Concat
@@ -53,6 +51,12 @@ def _looked_up(table: np.ndarray | None, codes: np.ndarray) -> np.ndarray:
     return codes if table is None else table[codes]
 
 
+def rescale(op: Operator, index: int = 0) -> np.ndarray:
+    """The table from the codes of one input to the output's scale; straight behind a graph input it rounds twice."""
+    x, y = op.inputs[index], op.outputs[0]
+    return np.arange(256, dtype=np.uint8) if x == y else htp_rounding.rescale_lut(x, y, first=op.edge[index])
+
+
 def data_movement(op: Operator, move: Callable[[np.ndarray], list[np.ndarray]]) -> Compute:
     """An operator that only moves codes, and the table to the output's scale behind it, where that differs."""
     x = op.inputs[0]
@@ -69,53 +73,6 @@ def data_movement(op: Operator, move: Callable[[np.ndarray], list[np.ndarray]]) 
         return outs[0] if len(outs) == 1 else outs
 
     return compute
-
-
-@kernel("MaxPool", MOVES)
-def maxpool(op: Operator) -> Compute:
-    """The largest code under the window; the order of codes is the order of numbers. Padding never wins."""
-    (sy, sx), (top, left, bottom, right) = window(op, op.attr["kernel_shape"])
-    high, wide = op.attr["kernel_shape"]
-    if op.attr.get("ceil_mode") or set(op.attr.get("dilations", ())) - {1}:
-        refuse(op, "MaxPool with ceil_mode or dilations is not done here, export without them")
-
-    def move(x: np.ndarray) -> list[np.ndarray]:
-        x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-        rows, columns = x.shape[2] - high + 1, x.shape[3] - wide + 1
-        x = np.maximum.reduce([x[:, :, i : i + rows] for i in range(high)])[:, :, ::sy]
-        return [np.maximum.reduce([x[..., j : j + columns] for j in range(wide)])[..., ::sx]]
-
-    return data_movement(op, move)
-
-
-RESIZE = {  # the one way that is done here, against ONNX's defaults
-    "mode": (b"nearest", b"nearest"),
-    "coordinate_transformation_mode": (b"half_pixel", b"asymmetric"),
-    "nearest_mode": (b"round_prefer_floor", b"floor"),
-}
-
-
-@kernel("Resize", MOVES)
-def resize(op: Operator) -> Compute:
-    """Nearest neighbour, the floor of the place in the source: y[i] = x[⌊i·n_x/n_y⌋]."""
-    asked = {name: op.attr.get(name, default) for name, (default, _) in RESIZE.items()}
-    more = set(op.attr) - {*RESIZE, "cubic_coeff_a", "extrapolation_value"}
-    if asked != {name: done for name, (_, done) in RESIZE.items()} or any(op.attr[name] for name in more):
-        refuse(op, "Resize is done here as nearest, asymmetric, floor alone, export it so")
-    scales, sizes = (op.stored[i] if i < len(op.stored) else None for i in (2, 3))
-    given = scales if sizes is None else sizes
-    if given is None:
-        refuse(op, "its scales or sizes are not constants of the graph, which is not known here")
-
-    def move(x: np.ndarray) -> list[np.ndarray]:
-        for axis, old in enumerate(x.shape):
-            new = int(np.floor(old * given[axis])) if sizes is None else int(given[axis])
-            ratio = new / old  # also for scales: the HTP knows the two sizes alone
-            if new != old:
-                x = x.take(np.minimum(np.arange(new) // ratio, old - 1).astype(int), axis)
-        return [x]
-
-    return data_movement(op, move)
 
 
 @kernel("Split", MOVES)
@@ -151,16 +108,43 @@ def slice_(op: Operator) -> Compute:
     return data_movement(op, move)
 
 
-@kernel("Reshape", MOVES, PASSES)
-def reshape(op: Operator) -> Compute:
-    """The same codes under another shape; 0 keeps a size, −1 takes what is left."""
-    shape = stored(op, 1, "sizes")
-    if op.attr.get("allowzero"):
-        refuse(op, "allowzero is not done here, export without it")
-    return data_movement(op, lambda x: [x.reshape([size or x.shape[i] for i, size in enumerate(shape)])])
+@kernel("Gather", MOVES)
+def gather(op: Operator) -> Compute:
+    """Chosen places along an axis: y = x[…, indices, …]; negative ones count from the end."""
+    indices, axis = stored(op, 1, "indices"), op.attr.get("axis", 0)
+    return data_movement(op, lambda x: [np.take(x, indices, axis)])
 
 
-@kernel("Transpose", MOVES, PASSES)
-def transpose(op: Operator) -> Compute:
-    """The same codes in another order of axes; without `perm`, reversed."""
-    return data_movement(op, lambda x: [x.transpose(op.attr.get("perm"))])
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge"}
+
+
+@kernel("Pad", MOVES)
+def pad(op: Operator) -> Compute:
+    """A margin around a tensor: real 0, which is the code Z, or another constant; the edge; the mirrored inside."""
+    mode = op.attr.get("mode", b"constant").decode()
+    if mode not in _PAD_MODES:
+        refuse(op, f"mode {mode} is not known here, only {', '.join(_PAD_MODES)}")
+    amounts = stored(op, 1, "amounts").astype(int)
+    if np.any(amounts < 0):
+        refuse(op, "negative amounts are not done here, write a Slice")
+    return data_movement(op, lambda x: [_padded(op, x, amounts, mode)])
+
+
+def _padded(op: Operator, x: np.ndarray, amounts: np.ndarray, mode: str) -> np.ndarray:
+    """`x` with a margin of `amounts`, first all in front and then all behind, along the axes that the node names."""
+    axes = op.stored[3] if len(op.stored) > 3 and op.stored[3] is not None else np.arange(x.ndim)
+    widths = np.zeros((x.ndim, 2), int)
+    widths[axes] = amounts.reshape(2, -1).T
+    if mode == "constant":
+        return np.pad(x, widths, constant_values=_pad_code(op))
+    return np.pad(x, widths, mode=mode)
+
+
+def _pad_code(op: Operator) -> int:
+    """The code of the constant in the margin."""
+    value = op.stored[2] if len(op.stored) > 2 else None
+    if value is None or not value.size:
+        return int(op.inputs[0].zero_point)
+    if len(op.inputs) > 1:  # stored as a code, at a scale of its own
+        return int(quantize(dequantize(value, op.inputs[1]), op.inputs[0]).item())
+    return int(quantize(value.astype(np.float32), op.inputs[0]).item())

@@ -1,0 +1,113 @@
+"""Windows over a picture of one or two dimensions: their largest code, or their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+
+from helpers.integer import htp_rounding
+from helpers.integer.kernels.movement import data_movement, rescale
+from helpers.integer.kernels.operator import COMPUTES, MOVES, Compute, Operator, kernel, refuse
+
+
+class Along(NamedTuple):
+    """A window along one axis: its taps, the way to the next one, the step between taps, the margins, how many."""
+
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    behind: int
+    count: int
+
+    def seen(self, x: np.ndarray, axis: int, fill: int) -> list[np.ndarray]:
+        """What each tap sees, in all windows, of `x` with a margin of `fill`."""
+        last = (self.count - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (self.before, max(last - self.before - x.shape[axis], 0))
+        x = np.moveaxis(np.pad(x, widths, constant_values=fill), axis, -1)
+        reach = (self.count - 1) * self.stride + 1
+        views = [x[..., i * self.dilation : i * self.dilation + reach : self.stride] for i in range(self.taps)]
+        return [np.moveaxis(view, -1, axis) for view in views]
+
+
+def windows(op: Operator) -> list[Along]:
+    """The window of a pooling node along each axis: its count is (n + pads − (k − 1)·d − 1)/s + 1, cut or ceiled."""
+    size, places = op.attr["kernel_shape"], op.sizes[0][2:]
+    ones = [1] * len(size)
+    pads = op.attr.get("pads", [0] * 2 * len(size))
+    auto = op.attr.get("auto_pad", b"NOTSET")
+    result = []
+    for i, (n, k) in enumerate(zip(places, size, strict=True)):
+        s, d = op.attr.get("strides", ones)[i], op.attr.get("dilations", ones)[i]
+        before, behind = (0, 0) if auto == b"VALID" else (pads[i], pads[i + len(size)])
+        reach = (k - 1) * d + 1
+        if auto.startswith(b"SAME"):
+            total = max((-(-n // s) - 1) * s + reach - n, 0)
+            before, behind = total // 2, total - total // 2
+            if auto == b"SAME_LOWER":
+                before, behind = behind, before
+        left = n + before + behind - reach
+        count = (-(-left // s) if op.attr.get("ceil_mode") else left // s) + 1
+        if (count - 1) * s >= n + before:  # a window of the margin alone is none
+            count -= 1
+        result.append(Along(k, s, d, before, behind, count))
+    return result
+
+
+def _over(x: np.ndarray, along: list[Along], join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """All taps of a window joined, one axis after the other; the margin is 0."""
+    for axis, one in enumerate(along, start=2):
+        x = reduce(join, one.seen(x, axis, 0))
+    return x
+
+
+@kernel("MaxPool", MOVES)
+def maxpool(op: Operator) -> Compute:
+    """The largest code under the window; the order of codes is the order of numbers. The margin never wins."""
+    along = windows(op)
+    return data_movement(op, lambda x: [_over(x, along, np.maximum)])
+
+
+@kernel("GlobalMaxPool", COMPUTES)
+def global_maxpool(op: Operator) -> Compute:
+    """The largest code of each channel, then brought to the output's scale."""
+    table = rescale(op)
+    return lambda x: table[x.max(tuple(range(2, x.ndim)), keepdims=True)]
+
+
+@kernel("AveragePool", COMPUTES)
+def average_pool(op: Operator) -> Compute:
+    """The mean of the window: q = clamp(⌊Σ(q_x − Z)·m·2⁻ᵏ + ½⌋ + Z'), m = round(S/(n·S')·2ᵏ) in 15 bits.
+
+    n counts the taps, without those in the margin unless `count_include_pad`.
+    """
+    x, y, along = op.inputs[0], op.outputs[0], windows(op)
+    if x != y:
+        refuse(op, "its output has another scale than its input, whose rounding is not known here")
+    zero = int(x.zero_point)
+
+    def compute(codes: np.ndarray) -> np.ndarray:
+        inside = np.ones((1, 1, *codes.shape[2:]), np.int32)
+        taps = np.prod([one.taps for one in along]) if op.attr.get("count_include_pad") else _over(inside, along, np.add)
+        sums = _over(codes.astype(np.int32) - zero, along, np.add)
+        return htp_rounding.scale_sum(sums, 1 / taps, zero)
+
+    return compute
+
+
+@kernel("GlobalAveragePool", COMPUTES)
+def global_average_pool(op: Operator) -> Compute:
+    """The mean of a channel: q = clamp(⌊Σ(q_x − Z)·m·2⁻ᵏ + ½⌋ + Z'), m = round(S/(n·S')·2ᵏ) in 15 bits."""
+    x, y = op.inputs[0], op.outputs[0]
+    ratio = float(x.scale) / float(y.scale)
+
+    def compute(codes: np.ndarray) -> np.ndarray:
+        axes = tuple(range(2, codes.ndim))
+        sums = (codes.astype(np.int64) - int(x.zero_point)).sum(axes, keepdims=True)
+        return htp_rounding.scale_sum(sums, ratio * sums.size / codes.size, int(y.zero_point))
+
+    return compute
