@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from helpers import calibrate, targets
 from helpers.graph import Model, ModelLike
 from helpers.qdq.hard_spots import HardSpot, hard_spots
+from helpers.qdq.htp_faults import htp_faults
 from helpers.qdq.input_shapes import Shapes
 from helpers.qdq.preparation import prepare, random_feed
 from helpers.qdq.refusals import named, refused
@@ -75,8 +76,14 @@ def check(model: ModelLike, shapes: Shapes | None = None) -> Preflight:
         where = target.describe()
     refusals = [Refusal(n.name, n.op_type, n.output[0], *remedy(graph, n)) for n in nodes]
     whole = None if target is None else not said
-    hard = hard_spots(graph, feed)
+    hard = [*_wrong_on_the_htp(graph), *hard_spots(graph, feed)]
     return Preflight(str(Model.of(made.model)), where, len(graph.nodes), whole, made.changes, refusals, hard, said)
+
+
+def _wrong_on_the_htp(graph: Model) -> list[HardSpot]:
+    """Places where the HTP is known to compute something else than the graph says."""
+    why = "the HTP leaves what came from {} at the scale of this Concat, not at that of '{}' behind it"
+    return [HardSpot(f.inner, why.format(", ".join(f.functions), f.outer), f.remedy) for f in htp_faults(graph)]
 
 
 def _suspects(graph: Model) -> list:
