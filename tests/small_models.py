@@ -96,3 +96,16 @@ def detector(path, size: int = 32, classes: int = 3):
         model.graph.initializer.append(numpy_helper.from_array(np.full(shape[0], -0.5, np.float32), name + "_b"))
     onnx.save(model, path)
     return path
+
+
+def net(text, opset=17, inputs="float[1,4,8,8] x", **stored):
+    """A model of one output y: `text` between the braces, with what it stores."""
+    header = f'<ir_version: 8, opset_import: ["": {opset}]> g ({inputs}) => (float[a,b,c,d] y)'
+    made = onnx.parser.parse_model(f"{header} {{ {text} }}")
+    made.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items())
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(made)
+
+
+def weights(*shape, seed=1):
+    return random(seed).normal(size=shape).astype(np.float32)

@@ -72,8 +72,8 @@ class Activations:
             self._open(graph)  # once more, so that the one feed has all cores
 
     def _sizes(self) -> dict[str, int]:
-        """Bytes of each of `made` whose shape does not depend on the data."""
-        static = {name: kind for name, kind in self.made.items() if all(isinstance(d, int) for d in kind[0])}
+        """Bytes of each of `made` whose shape does not depend on the data; [] is a scalar or an unknown rank."""
+        static = {name: kind for name, kind in self.made.items() if kind[0] and all(type(d) is int for d in kind[0])}
         return {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in static.items()}
 
     def _keep(self, tensors: Collection[str], produced: list[str]) -> None:

@@ -142,6 +142,15 @@ class Model:
             found[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         return found
 
+    @cached_property
+    def element_types(self) -> dict[str, int]:
+        """{tensor: its onnx.TensorProto.DataType}, of inputs, outputs, inner and stored tensors, where it is known."""
+        graph = self.inferred.graph
+        values = (*graph.input, *graph.value_info, *graph.output)
+        return {t.name: t.data_type for t in graph.initializer} | {
+            value.name: value.type.tensor_type.elem_type for value in values
+        }
+
     @property
     def is_quantized(self) -> bool:
         """Whether the graph carries QuantizeLinear or DequantizeLinear nodes."""

@@ -7,6 +7,7 @@ from helpers.qdq.edit import expose, set_range
 from helpers.qdq.htp_faults import HtpFault, htp_faults
 from helpers.qdq.input_shapes import parse_shape
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
+from helpers.qdq.preflight import Preflight, check
 from helpers.qdq.preparation import Prepared, prepare
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
@@ -16,11 +17,13 @@ from helpers.tasks import head_convs, split_head
 __all__ = [
     "Group",
     "HtpFault",
+    "Preflight",
     "Prepared",
     "Quantized",
     "activation",
     "assemble",
     "calibrate_and_quantize",
+    "check",
     "expose",
     "float_name",
     "fused_groups",

@@ -60,7 +60,7 @@ def prepare(model: ModelLike, shapes: Shapes | None = None) -> Prepared:
             changes.append(said)
         else:
             changes.append(f"undone, for outputs moved by {gap:.1e} of their largest value: {said}")
-    return Prepared(current, changes)
+    return Prepared(_with_output_shapes(current, reference), changes)
 
 
 def _without_defaults(model: Model) -> Model:
@@ -70,6 +70,18 @@ def _without_defaults(model: Model) -> Model:
     other = model.copy()
     del other.proto.graph.input[:]
     other.proto.graph.input.extend(model.inputs.values())
+    return other
+
+
+def _with_output_shapes(model: Model, reference: _Reference) -> Model:
+    """`model` itself, or where an output's number of axes is not known a copy that says it: onnx wants it written."""
+    if all(o.type.tensor_type.HasField("shape") for o in model.proto.graph.output):
+        return model
+    other = model.copy()
+    for value, array in zip(other.proto.graph.output, reference.found(), strict=True):
+        if not value.type.tensor_type.HasField("shape"):
+            kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, [None] * array.ndim))
     return other
 
 
@@ -96,9 +108,13 @@ class _Reference:
 
     def gap(self, other: Model) -> float:
         """Largest max|y − y′| / max|y| of an output; inf where shapes differ, or what is finite."""
+        return max(map(_gap, self.found(), self._run(other)))
+
+    def found(self) -> list[np.ndarray]:
+        """The outputs, in order."""
         if self.outputs is None:
             self.outputs = self._run(self.model)
-        return max(map(_gap, self.outputs, self._run(other)))
+        return self.outputs
 
     def _run(self, model: Model) -> list[np.ndarray]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,8 @@ from helpers.targets import context
 from helpers.targets.onnxruntime_session import open_session, placement, session_options
 from helpers.targets.provider import QNN, provider_options, qnn, quiet_stdout, refuse_another, remember
 from helpers.targets.target import Target
+
+_TOKEN = re.compile(r"(/duplicated)?(_token_\d+)?$")  # what ONNX Runtime puts behind the names of nodes that it moves
 
 
 class Htp(Target):
@@ -54,6 +57,15 @@ class Htp(Target):
         if needed:
             remember(session, used)
         return session
+
+    def refused(self, model: Model | Path) -> list[str]:
+        device, needed = qnn()
+        used = provider_options({"offload_graph_io_quantization": "0"}, needed)
+        if needed:
+            refuse_another(used)
+        with quiet_stdout():
+            placed = placement(open_session(model, qnn_options(device, used, whole=False)))
+        return [_TOKEN.sub("", node) for node, provider in placed.items() if provider != QNN]
 
 
 def qnn_options(device: ort.OrtEpDevice, options: dict[str, str], whole: bool) -> ort.SessionOptions:

@@ -62,6 +62,13 @@ class Target:
         """
         raise NotImplementedError
 
+    def refused(self, model: Model | Path) -> list[str]:
+        """Names of the nodes that this target would leave to the CPU, of a graph that does not open whole.
+
+        Raises RuntimeError where the graph does not compile even so, which names no node.
+        """
+        return []
+
     def simulator(self, model: ModelLike) -> Simulator | None:
         """The target's arithmetic tensor by tensor, where it is one of ours."""
         return None

@@ -2,29 +2,14 @@
 
 import numpy as np
 import onnx
-import onnx.parser
 import pytest
 from conftest import needs_htp
-from onnx import numpy_helper
-from small_models import random
+from small_models import net, weights
 
 from helpers import assets, calibrate, graph, qdq, session
 from helpers.graph import Model
 from helpers.qdq import preparation
 from helpers.targets import QNN
-
-
-def net(text, opset=17, inputs="float[1,4,8,8] x", **stored):
-    """A model of one output y: `text` between the braces, with what it stores."""
-    header = f'<ir_version: 8, opset_import: ["": {opset}]> g ({inputs}) => (float[a,b,c,d] y)'
-    made = onnx.parser.parse_model(f"{header} {{ {text} }}")
-    made.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items())
-    made.graph.output[0].type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(made)
-
-
-def weights(*shape, seed=1):
-    return random(seed).normal(size=shape).astype(np.float32)
 
 
 def ops(model):

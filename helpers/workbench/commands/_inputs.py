@@ -5,13 +5,28 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from helpers import tasks
+from helpers import qdq, tasks
+from helpers.graph import Model
+
+
+def add_shape(command: argparse.ArgumentParser) -> None:
+    """The option that gives a dynamic input its size."""
+    text = "size of an input that is dynamic, such as images=1x3x640x640; once for each such input"
+    command.add_argument("--shape", action="append", default=[], metavar="INPUT=SIZES", help=text)
+
+
+def prepared(path: Path, shapes: Sequence[str]) -> Model:
+    """The model made ready by `qdq.prepare`, each change told on stderr; raises as that and `parse_shape` do."""
+    made = qdq.prepare(path, dict(map(qdq.parse_shape, shapes)))
+    for change in made.changes:
+        print(f"note: {path.name}: {change}", file=sys.stderr)
+    return made.model
 
 
 def listed(task: tasks.Task, source: str) -> list[Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from helpers import assets, calibrate, graph, qdq, repair, tasks
 from helpers.workbench.commands import _preprocessing
-from helpers.workbench.commands._inputs import listed, pick, positive
+from helpers.workbench.commands._inputs import add_shape, listed, pick, positive, prepared
 
 TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
 QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
@@ -27,6 +27,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=positive, default=32, help="how many, spread over the folder (32)")
     kinds = ["auto", *(task.name for task in tasks.registry())]
     command.add_argument("--task", choices=kinds, default="auto", help="what it is for (auto: read off the graph)")
+    add_shape(command)
     _preprocessing.add_arguments(command)
     command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
     command.add_argument("--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement")
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     if args.recipe and args.activation != "uint8":
         raise ValueError("--recipe best chooses each tensor's width itself; leave --activation out.")
     path = assets.model(args.model, args.trust_pickle)
-    model = graph.float_model(path)  # refuse a quantized one before the long work
+    model = prepared(path, args.shape)  # refuses a quantized one before the long work
     task = tasks.recognise(model) if args.task == "auto" else tasks.named(args.task)
     source = args.calibrate or task.examples
     if source is None:
