@@ -1,5 +1,6 @@
 """An ONNX model as one object: its nodes and tensors, its files, its scales, its cost."""
 
+from helpers.graph.channel_bounds import with_channel_bounds
 from helpers.graph.files import (
     StrPath,
     read_model,

@@ -6,6 +6,7 @@ from helpers.plot.boxes import box_shift, detections, overlay, scores, side_bins
 from helpers.plot.classes import class_bars, masks
 from helpers.plot.codes import code_counts, code_map
 from helpers.plot.network import block, noise_by_size, placement, roofline, roundings, sqnr_by_depth
+from helpers.plot.pictures import pictures
 from helpers.plot.proof import proof
 from helpers.plot.stages import stage, stages
 from helpers.plot.style import BLUE, GREEN, GREY, LITERAL, ORANGE, PURPLE, RED, SKY, new_figure, save, stack_figures
