@@ -70,16 +70,17 @@ def rescale_lut(source: QParams, target: QParams, first: bool = False) -> np.nda
 
 
 def function_lut(function: Callable[[np.ndarray], np.ndarray], source: QParams, target: QParams) -> np.ndarray:
-    """A function of one code as 256 codes: q' = clamp(round(f(x)/S' + Z')) in float32, half to even, Z' inside.
+    """A function of one code as 256 codes: q' = clamp(round(f(x)·r + Z')), r = float32(1/S'), half to even, Z' inside.
 
-    `function` is called with 256 real numbers, float64.
+    x, f(x), the product and the sum are each rounded to float32. `function` is called with 256 real numbers, float64.
 
     >>> from helpers.graph.activations import sigmoid
     >>> function_lut(sigmoid, QParams(0.5, 0, "uint8"), QParams(1 / 255, 0, "uint8"))[:3]
     array([127, 159, 186], dtype=uint8)
     """
     y = function(dequantize(np.arange(256), source).astype(np.float64)).astype(np.float32)
-    return np.clip(np.rint(y / np.float32(target.scale) + np.float32(target.zero_point)), 0, 255).astype(np.uint8)
+    steps = y * (np.float32(1) / np.float32(target.scale)) + np.float32(target.zero_point)
+    return np.clip(np.rint(steps), 0, 255).astype(np.uint8)
 
 
 def stored_bias(bias: np.ndarray, scale: np.float32, unit: np.float32, per_channel: bool = True) -> np.ndarray:
