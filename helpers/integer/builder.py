@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +11,18 @@ import onnx
 
 from helpers.affine import QParams
 from helpers.graph import QDQ, Group, Model, float_name
-from helpers.integer.kernels import FUSES_INTO_CONCAT, KERNELS, MOVES, PASSES, WEIGHTED, Compute, Operator, refuse
+from helpers.integer.kernels import (
+    FUSES_INTO_CONCAT,
+    KERNELS,
+    MOVES,
+    PASSES,
+    TABLED,
+    WEIGHTED,
+    Compute,
+    Operator,
+    dropped,
+    refuse,
+)
 
 
 class Step(NamedTuple):
@@ -84,7 +95,19 @@ class Builder:
             kinds=[],
             edge=[],
         )
+        if dropped(op, before := self._before(taken[:1])):
+            op, taken = replace(before[0], outputs=op.outputs), self.made[taken[0]][1]
         self._prepare(op, taken, outputs)
+
+    def _before(self, tensors: list[str]) -> list[Operator]:
+        """The operators before the first of `tensors`, the nearest first, as far back as codes are only moved."""
+        found: list[Operator] = []
+        while tensors and tensors[0] in self.made:
+            op, tensors = self.made[tensors[0]]
+            found.append(op)
+            if op.kind not in MOVES:
+                break
+        return found
 
     def _refuse_types(self, kind: str, name: str, tensors: list[str]) -> None:
         """Raise ValueError, naming it, for a tensor of a type that operator `kind` is not known to take or to make."""
@@ -103,13 +126,20 @@ class Builder:
         op = replace(
             op,
             inputs=[self.qparams[t] for t in scaled],
-            kinds=[self.made[t][0].kind if t in self.made else None for t in scaled],
+            kinds=[self._kind(t, PASSES if op.kind == "Concat" else ()) for t in scaled],
             edge=[t in self.edge for t in scaled],
         )
         self.steps.append(Step(KERNELS[op.kind](op), taken, outputs))
         if op.kind in MOVES and op.edge[0]:
             self.edge.update(outputs)
         self.made |= dict.fromkeys(outputs, (op, taken))
+
+    def _kind(self, tensor: str, passed: Collection[str]) -> str | None:
+        """The operator that makes a tensor, seen through the operators in `passed`; None if none does."""
+        if tensor not in self.made:
+            return None
+        op, taken = self.made[tensor]
+        return self._kind(taken[0], passed) if op.kind in passed else op.kind
 
     def _at_scale_of(self, target: str, tensor: str) -> str:
         """The tensor that Concat `target` reads: `tensor`, or what its producer makes at the Concat's scale."""
@@ -121,17 +151,17 @@ class Builder:
         if tensor in self.edge or tensor not in self.made:
             return tensor
         op, taken = self.made[tensor]
-        if op.kind in FUSES_INTO_CONCAT | PASSES and self.qparams[tensor].zero_point == 0:
+        if op.kind in FUSES_INTO_CONCAT | PASSES and self.qparams[tensor].zero_point == 0 != wanted.zero_point:
             # A range that begins at 0 clamps there, so the HTP keeps it and recodes.
-            if op.kind not in ("Conv", "SiLU"):
+            if op.kind in PASSES and self._kind(tensor, PASSES) not in TABLED:
                 refuse(
                     op, f"its output has Z = 0 and Concat '{target}' another scale, whose rounding is not known here"
                 )
             return tensor
         if op.kind in PASSES:
             before = taken
-            if self.made[before[0]][0].kind in ("Concat", "Sigmoid") and self.qparams[before[0]] != wanted:
-                refuse(op, f"it stands between a Concat or Sigmoid and Concat '{target}' of another scale")
+            if self.made[before[0]][0].kind == "Concat" and self.qparams[before[0]] != wanted:
+                refuse(op, f"it stands between a Concat and Concat '{target}' of another scale")
             taken = [self._at_scale_of(target, t) for t in before]
             if taken == before:
                 return tensor

@@ -51,7 +51,8 @@ def rescale_lut(source: QParams, target: QParams, first: bool = False) -> np.nda
     """The table that takes every code of one scale to another: a 15-bit multiplier, halves up.
 
     q' = clamp(⌊(q − Z)·r + ½⌋ + Z'), r = S/S' in [2^(e−1), 2ᵉ). Two roundings where r < ½: once to 7 fractional
-    bits, then to none. `first`, straight behind the graph's input, always rounds twice, min(6, 7 − e) bits in between.
+    bits, then to none. `first`, straight behind the graph's input or at a Split behind a table, always rounds twice,
+    min(6, 7 − e) bits in between.
 
     >>> rescale_lut(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
     array([0, 1, 1, 2, 2], dtype=uint8)

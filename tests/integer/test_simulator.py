@@ -5,7 +5,7 @@ import onnx.parser
 import pytest
 import threadpoolctl
 from conftest import needs_htp
-from nets import NETS, Net, on, pool
+from nets import NETS, Net, off_zero, on, pool
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers import integer, qdq, session
@@ -99,7 +99,7 @@ REFUSED = {
     ),
     "Reshape node 'n1': it stands between": lambda n: n.op(
         "Concat",
-        n.op("Reshape", n.op("Sigmoid", n.x, width=1), n.constant(np.int64([1, 8, 13, 11]))),
+        n.op("Reshape", n.op("Concat", off_zero(n, n.x), n.x, width=9, axis=1), n.constant(np.int64([1, 16, 13, 11]))),
         n.x,
         width=50,
         axis=1,

@@ -3,11 +3,13 @@
 import importlib
 import pkgutil
 
+from helpers.integer.kernels.clamp import dropped
 from helpers.integer.kernels.operator import (
     FUSES_INTO_CONCAT,
     KERNELS,
     MOVES,
     PASSES,
+    TABLED,
     WEIGHTED,
     Compute,
     Operator,
@@ -17,4 +19,15 @@ from helpers.integer.kernels.operator import (
 for _file in pkgutil.iter_modules(__path__):  # a file's makers enter KERNELS when it is imported
     importlib.import_module(f"{__name__}.{_file.name}")
 
-__all__ = ["FUSES_INTO_CONCAT", "KERNELS", "MOVES", "PASSES", "WEIGHTED", "Compute", "Operator", "refuse"]
+__all__ = [
+    "FUSES_INTO_CONCAT",
+    "KERNELS",
+    "MOVES",
+    "PASSES",
+    "TABLED",
+    "WEIGHTED",
+    "Compute",
+    "Operator",
+    "dropped",
+    "refuse",
+]

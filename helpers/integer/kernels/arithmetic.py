@@ -41,7 +41,9 @@ def _weighted_sum(op: Operator, inputs: tuple[QParams, QParams], reach: float, s
     (a, b), y = inputs, op.outputs[0]
     k = min(15, 14 - int(np.frexp(reach / y.scale)[1]))
     if k < 0:
-        refuse(op, "its inputs' scales are so large beside its output's that the rounding is not known, widen its output")
+        refuse(
+            op, "its inputs' scales are so large beside its output's that the rounding is not known, widen its output"
+        )
     ma, mb = (int(np.rint(np.float32(p.scale) / np.float32(y.scale) * np.float32(2.0**k))) for p in (a, b))
     mb *= sign
     exact = int(y.zero_point) * 2**k - int(a.zero_point) * ma - int(b.zero_point) * mb + 2**k // 2

@@ -12,6 +12,7 @@ from helpers.integer.kernels.operator import (
     COMPUTES,
     FUSES_INTO_CONCAT,
     MOVES,
+    TABLED,
     Compute,
     Operator,
     kernel,
@@ -40,7 +41,7 @@ def _to_concat(op: Operator, x: QParams, kind: str | None, edge: bool) -> np.nda
         return None
     if edge or kind is None:
         refuse(op, "an input that a constant or a graph input gives unchanged, at another scale, is not known here")
-    if kind == "Sigmoid":
+    if kind in TABLED:
         return htp_rounding.function_lut(lambda value: value, x, y)
     if x.zero_point == y.zero_point and abs(x.scale / y.scale - 1) <= _ONE_SCALE:
         return None
@@ -66,7 +67,7 @@ def data_movement(op: Operator, move: Callable[[np.ndarray], list[np.ndarray]]) 
         if not same and (op.kind not in ("Split", "Slice") or op.kinds[0] not in COMPUTES):
             what = "its output has another scale than its input, known only of Split and Slice behind one that computes"
             refuse(op, what)
-        tables.append(None if same else htp_rounding.rescale_lut(x, y))
+        tables.append(None if same else htp_rounding.rescale_lut(x, y, first=op.kinds[0] in TABLED))
 
     def compute(codes: np.ndarray, *_) -> np.ndarray | list[np.ndarray]:
         outs = [_looked_up(t, out) for t, out in zip(tables, move(codes), strict=True)]

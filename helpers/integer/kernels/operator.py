@@ -45,6 +45,7 @@ COMPUTES: set[str] = set()  # a Split or Slice behind it may have a scale of its
 MOVES: set[str] = set()  # gives the codes of its input unchanged
 WEIGHTED: set[str] = set()  # its kernel checks the types of what it stores; others store uint8 alone
 PASSES: set[str] = set()  # moves codes, and lets what makes them compute at the scale of a Concat
+TABLED: set[str] = set()  # a function of one code, brought to another scale in float32 too
 
 
 def kernel(kind: str, *known: set[str]) -> Callable[[Maker], Maker]:

@@ -92,7 +92,9 @@ def average_pool(op: Operator) -> Compute:
 
     def compute(codes: np.ndarray) -> np.ndarray:
         inside = np.ones((1, 1, *codes.shape[2:]), np.int32)
-        taps = np.prod([one.taps for one in along]) if op.attr.get("count_include_pad") else _over(inside, along, np.add)
+        taps = (
+            np.prod([one.taps for one in along]) if op.attr.get("count_include_pad") else _over(inside, along, np.add)
+        )
         sums = _over(codes.astype(np.int32) - zero, along, np.add)
         return htp_rounding.scale_sum(sums, 1 / taps, zero)
 

@@ -9,7 +9,14 @@ import numpy as np
 
 from helpers.graph import activations
 from helpers.integer import htp_rounding
-from helpers.integer.kernels.operator import COMPUTES, FUSES_INTO_CONCAT, Compute, Operator, kernel, stored
+from helpers.integer.kernels.operator import (
+    COMPUTES,
+    FUSES_INTO_CONCAT,
+    TABLED,
+    Compute,
+    Operator,
+    kernel,
+)
 
 Function = Callable[..., np.ndarray]  # real numbers → real numbers; attributes of the node come by name
 
@@ -21,7 +28,7 @@ def looked_up(op: Operator, function: Function) -> Compute:
     return lambda x, *_: table[x]
 
 
-@kernel("SiLU", FUSES_INTO_CONCAT, COMPUTES)
+@kernel("SiLU", FUSES_INTO_CONCAT, COMPUTES, TABLED)
 def silu(op: Operator) -> Compute:
     """x·σ(x) as one table of 256 codes: the float function, rounded once."""
     return looked_up(op, lambda x: x * activations.sigmoid(x))
@@ -61,12 +68,13 @@ TABLES: dict[str, Function] = {
     "Sqrt": lambda x: np.where(x < 0, np.inf, np.sqrt(x)),  # not a number is the largest code
     "Tanh": np.tanh,
 }
+_RECODED = ("LeakyRelu", "Sign")  # a Concat or Split behind them brings them to another scale in integers
 
 
 def _enter(kind: str) -> None:
     """The kernel of operator `kind`: its function of TABLES with the node's attributes, as a table."""
 
-    @kernel(kind, COMPUTES)
+    @kernel(kind, FUSES_INTO_CONCAT, *(() if kind in _RECODED else (COMPUTES, TABLED)))
     def table(op: Operator) -> Compute:
         return looked_up(op, lambda x: TABLES[kind](x, **op.attr))
 
@@ -75,8 +83,13 @@ for _kind in TABLES:
     _enter(_kind)
 
 
-@kernel("Clip", COMPUTES)
+def bounds(op: Operator) -> tuple[float, float]:
+    """Low and high of a Clip; −∞ or ∞ where the graph gives none."""
+    low, high = [float(v) if v is not None else None for v in op.stored[1:]] + [None] * (3 - len(op.stored))
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+@kernel("Clip", FUSES_INTO_CONCAT, COMPUTES, TABLED)
 def clip(op: Operator) -> Compute:
-    """min(max(x, low), high) as a table; a bound that is not given is none."""
-    low, high = (stored(op, i, "bounds") if i < len(op.stored) else v for i, v in ((1, -np.inf), (2, np.inf)))
-    return looked_up(op, lambda x: np.clip(x, low, high))
+    """min(max(x, low), high) as a table."""
+    return looked_up(op, lambda x: np.clip(x, *bounds(op)))
