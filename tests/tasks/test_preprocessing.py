@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from small_models import classifier, segmenter, written
+from small_models import classifier, detector, segmenter, written
 
-from helpers import assets, graph, tasks, vision
+from helpers import assets, graph, qdq, tasks, vision
 from helpers.tasks.interface import Interface
 from helpers.tasks.preprocessing import KEY, Preprocessing, fit
 from helpers.tasks.proposal import preprocessing
@@ -191,9 +191,7 @@ def test_a_folder_holds_pictures_or_arrays(tmp_path):
 
 def test_metadata_goes_with_the_quantized_model(tmp_path):
     """Through the quantizer of ONNX Runtime and the cut of a head."""
-    from helpers import qdq
-
-    model = tasks.settle(assets.model(), assets.images()[:1], settings={"mean": (0.1,)})
+    model = tasks.settle(detector(tmp_path / "small.onnx"), assets.images()[:1], settings={"mean": (0.1,)})
     made = qdq.calibrate_and_quantize(model, assets.images()[:1], tmp_path, "minmax")
     for path in (made.fp32, made.int8):
         assert onnx.load(path).metadata_props and tasks.settled(path).mean == (0.1,)

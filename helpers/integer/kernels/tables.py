@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.graph import activations
 from helpers.integer import htp_rounding
-from helpers.integer.kernels.operator import COMPUTES, FUSES_INTO_CONCAT, Compute, Operator, kernel, refuse, stored
+from helpers.integer.kernels.operator import COMPUTES, FUSES_INTO_CONCAT, Compute, Operator, kernel, stored
 
 Function = Callable[..., np.ndarray]  # real numbers → real numbers; attributes of the node come by name
 
@@ -38,6 +38,7 @@ def _gelu(x: np.ndarray, approximate: bytes = b"none") -> np.ndarray:
 
 def _elu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
     return np.where(x < 0, alpha * np.expm1(x), x)
+
 
 TABLES: dict[str, Function] = {
     "Abs": np.abs,
