@@ -109,3 +109,22 @@ def net(text, opset=17, inputs="float[1,4,8,8] x", **stored):
 
 def weights(*shape, seed=1):
     return random(seed).normal(size=shape).astype(np.float32)
+
+
+def written(path, text: str, weights: dict[str, tuple[int, ...]] | None = None):
+    """A graph in ONNX's text form, with random weights of these shapes, written to `path`."""
+    model, rng = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text}'), random(4)
+    for k, node in enumerate(model.graph.node):
+        node.name = f"node {k}"
+    for name, shape in (weights or {}).items():
+        value = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+    onnx.save(model, path)
+    return path
+
+
+def segmenter(path, classes: int = 4):
+    """A segmentation of 16×24 pixels into `classes`, written to `path`."""
+    text = f"""g (float[1,3,16,24] x) => (float[1,{classes},16,24] y) {{
+      c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) y = Conv<pads=[1,1,1,1]>(r, v) }}"""
+    return written(path, text, {"w": (8, 3, 3, 3), "v": (classes, 8, 3, 3)})

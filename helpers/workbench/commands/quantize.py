@@ -66,8 +66,9 @@ def run(args: argparse.Namespace) -> None:
         graph.save_json(record, Path(work) / "ranges.json")
         smaller = Path(work, "fp32.onnx").stat().st_size / Path(work, "int8.onnx").stat().st_size
         _move_into(Path(work), args.output)
-    told = f"{len(record['ranges'])} ranges by {record['method']} from {len(inputs)} {task.words.inputs}{_preprocessing.told(model)}"
     report = "; see report.png" if args.recipe else ""
+    told = f"{len(record['ranges'])} ranges by {record['method']} from {len(inputs)} {task.words.inputs}"
+    told += _preprocessing.told(model)
     print(f"{args.output}: {told}; int8.onnx is {smaller:.1f} × smaller than fp32.onnx{report}")
 
 
