@@ -9,7 +9,8 @@ from helpers import assets, graph, tasks
 
 def test_every_file_with_a_task_is_found_and_the_last_resort_is_asked_last():
     found = tasks.registry()
-    assert [t.name for t in found] == ["detection", "tensors"] and [t.last_resort for t in found] == [False, True]
+    assert {"detection", "instance_masks", "obb", "pose", "tensors"} <= {t.name for t in found}
+    assert [t.name for t in found if t.last_resort] == ["tensors"] == [found[-1].name]
     for task in found:
         assert task.shown and task.drifts and set(task.history) <= set(task.shown) and len(task.history) <= 3
 
@@ -25,7 +26,7 @@ def test_a_detector_is_recognised_whole_and_cut_and_anything_else_is_tensors(cut
 def test_named_lists_what_there_is():
     assert tasks.named("tensors") is tasks.recognise(onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'))  # fmt: skip
-    with pytest.raises(ValueError, match=r"task 'dreams' is unknown; choose one of detection, tensors\."):
+    with pytest.raises(ValueError, match=r"task 'dreams' is unknown; choose one of .*detection, .*tensors\."):
         tasks.named("dreams")
 
 
