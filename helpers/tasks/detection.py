@@ -8,15 +8,17 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from helpers import plot, targets
 from helpers.boxes import (
     Detections,
+    Interval,
     Truth,
     average_precision,
     box_iou,
@@ -26,27 +28,47 @@ from helpers.boxes import (
     paired_metrics,
 )
 from helpers.calibrate import Histogram
-from helpers.graph import Model, StrPath
+from helpers.graph import Feed, Model, StrPath
 from helpers.plot.accuracy import DRIFTS
-from helpers.tasks.drift import drift_against, reference_outputs
+from helpers.tasks import drift, layout, matched_drift
+from helpers.tasks.completed import load_completed
 from helpers.tasks.feeds import Feeds
 from helpers.tasks.inputs import pictures
 from helpers.tasks.interface import Interface
+from helpers.tasks.layout import Candidates
 from helpers.tasks.preprocessing import ImageLike
 from helpers.tasks.proposal import preprocessing
 from helpers.tasks.task import Range, Task, Words
 from helpers.tasks.yolo_decode import decode
-from helpers.tasks.yolo_head import find, is_decoded, of_model, of_outputs, split_head
+from helpers.tasks.yolo_head import is_plain, of_model, of_outputs, split_head
 
 SHOWN = 0.25  # the score above which a person sees a box
 JUDGED = 0.001  # the score above which a box counts for AP, as in COCO's tables
 
 
-class Detector:
-    """A YOLOv8 ONNX model (whole or cut; FP32 or QDQ) on one target, from image to boxes.
+class Place(NamedTuple):
+    """Where an image lies in a model's input: a point p of it at gain·p + pad; `size` is its (width, height) in px."""
 
-    `size` is the input's (height, width), `names` are those of the classes. Raises as `targets.load` does, and
-    ValueError for a model that is no YOLOv8 detector.
+    gain: tuple[float, float] = (1.0, 1.0)
+    pad: tuple[int, int] = (0, 0)
+    size: tuple[int, int] | None = None
+
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """Points …×2 or boxes …×4 of the input in px of the image, none beyond its edges."""
+        repeat = points.shape[-1] // 2
+        found = (points - np.tile(self.pad, repeat)) / np.tile(self.gain, repeat)
+        return found if self.size is None else np.clip(found, 0, np.tile(self.size, repeat))
+
+
+INPUT = Place()
+
+
+class Detector:
+    """A detector's ONNX file (whole or cut; FP32 or QDQ) on one target, from image to boxes.
+
+    `size` is the input's (height, width), `names` are those of the classes, `layout` says how the whole model writes
+    its outputs (None for a YOLOv8 cut into boxes and scores). Raises as `targets.load` does, and ValueError for a
+    model that is no detector.
 
     >>> from helpers import assets
     >>> xyxy, scores, classes = Detector(assets.model()).detect(assets.images()[0])
@@ -54,32 +76,57 @@ class Detector:
     (4, True)
     """
 
-    def __init__(self, path: StrPath, target: str = "cpu", **options: Any):
-        self.path, self.target = Path(path), target
-        self.session = targets.load(path, target, **options)
+    def __init__(self, path: Model | StrPath, target: str = "cpu", **options: Any):
+        self.target = target
+        self.session = load_completed(path, target, **options)
         self.preprocessing = preprocessing(Interface.of_session(self.session, path))
         self.input, self.size = self.preprocessing.input, self.preprocessing.size
         outputs = [(o.name, o.shape) for o in self.session.get_outputs()]
-        if of_outputs(outputs) is None and not is_decoded(outputs, self.size):
+        self.layout = None if of_outputs(outputs) else layout.of_model(Model.of(path))
+        if of_outputs(outputs) is None and self.layout is None:
             shown = ", ".join(f"'{name}' {'×'.join(map(str, shape))}" for name, shape in outputs[:2])
             more = " …" if len(outputs) > 2 else ""
-            text = "is no YOLOv8 detector, whole or cut by `qdq.split_head`"
+            text = "is no YOLOv8 detector, whole or cut by `qdq.split_head`, nor another that is known"
             raise ValueError(f"{path}: {text}: its outputs are {shown}{more}; give one.")
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.names: dict[int, str] = ast.literal_eval(metadata.get("names", "{}"))
 
-    def results(self, image: ImageLike) -> Detections:
+    def results(self, image: ImageLike) -> Any:
         """As `detect`, with every box above 0.001, as COCO's tables judge them."""
         return self.detect(image, conf=JUDGED)
 
-    def detect(self, image: ImageLike, conf: float = SHOWN, iou: float = 0.7, max_det: int = 300) -> Detections:
-        """Boxes above `conf` that `boxes.nms` keeps, `(xyxy in the image's px, scores, classes)`, best first."""
+    def detect(self, image: ImageLike, conf: float = SHOWN, iou: float = 0.7, max_det: int = 300) -> Any:
+        """Boxes above `conf` that `boxes.nms` keeps, `(xyxy in the image's px, scores, classes)`, best first.
+
+        Heads that rank their boxes themselves need no `nms`.
+        """
         image = self.preprocessing.opened(image)
         x, gain, offset = self.preprocessing(image)
-        xyxy, scores, classes = decode(self.session.run(None, {self.input: x}), self.size, conf)
-        kept = nms(xyxy, scores, classes, iou, max_det)
-        xyxy = (xyxy[kept] - np.tile(offset, 2)) / np.tile(gain, 2)
-        return np.clip(xyxy, 0, np.tile(image.size, 2)), scores[kept], classes[kept]
+        return self.read(self.session.run(None, {self.input: x}), conf, iou, max_det, Place(gain, offset, image.size))
+
+    def read(
+        self, outputs: list[np.ndarray], conf: float, iou: float = 0.7, max_det: int = 300, place: Place = INPUT
+    ) -> Any:
+        """What `detect` gives, from the session's outputs; without a `place` in px of the input."""
+        found = self.kept(outputs, conf, iou, max_det)
+        return place.back(found.boxes), found.scores, found.classes
+
+    def kept(self, outputs: list[np.ndarray], conf: float, iou: float = 0.7, max_det: int = 300) -> Candidates:
+        """The candidates that are left, best first."""
+        if self.layout is None:
+            boxes, scores, classes = decode(outputs, self.size, conf)
+            found = Candidates(boxes, scores, classes, np.zeros((len(scores), 0)))
+        else:
+            found = self.layout.candidates(outputs, self.size, conf)
+        if self.layout is None or self.layout.overlapping:
+            left = self.suppress(found, iou, max_det)
+        else:
+            left = np.argsort(-found.scores, kind="stable")[:max_det]
+        return Candidates(*(part[left] for part in found))
+
+    def suppress(self, found: Candidates, iou: float, max_det: int) -> np.ndarray:
+        """Indices of the boxes that `boxes.nms` keeps."""
+        return nms(found.boxes, found.scores, found.classes, iou, max_det)
 
 
 def labels(path: StrPath) -> Truth:
@@ -120,11 +167,11 @@ def evaluate(
     truths, detector = [labels(image) for image in images], Detector(path, target, **options)
     found: Iterable[Detections] = map(detector.results, images)
     if executor is not None:
-        detect = functools.partial(_detect_shard, detector.path, target, options)
+        detect = functools.partial(_detect_shard, Path(path), target, options)
         shards = [images[i : i + 8] for i in range(0, len(images), 8)]
         found = itertools.chain.from_iterable(executor.map(detect, shards))
     with tqdm(found, total=len(truths), unit="picture", leave=False) as bar:
-        bar.set_description(f"{detector.path.stem} on {target}")  # escaped; a `desc=` goes into the page as raw HTML
+        bar.set_description(f"{Path(path).stem} on {target}")  # escaped; a `desc=` goes into the page as raw HTML
         return average_precision(list(bar), truths)
 
 
@@ -134,12 +181,12 @@ def _detect_shard(path: Path, target: str, options: dict[str, Any], images: Sequ
 
 
 class Detection(Task):
-    """YOLOv8's detections, of any export and any number of strides: results are `(xyxy px, scores, classes)`."""
+    """Boxes, of any detector that `layout.of_model` knows: results are `(xyxy px, scores, classes)`."""
 
     name = "detection"
     examples = "calibration"
     words = Words("picture", "pictures", "box", "boxes")
-    scores = ("AP50-95", "AP50")
+    scores: ClassVar[tuple[str, ...]] = ("AP50-95", "AP50")
     shown: ClassVar = {
         "agreement": "agreement (AP50-95 with FP32's boxes)",
         "iou_drift": "IoU drift, 1 − IoU",
@@ -153,21 +200,18 @@ class Detection(Task):
     drifts: ClassVar = DRIFTS
 
     def recognise(self, model: Model) -> bool:
-        try:
-            find(model)
-        except ValueError:
-            return False
-        return True
+        found = layout.of_model(model)
+        return (found is not None and found.task == "detect") or is_plain(model)
 
     prepare = staticmethod(split_head)
     inputs = staticmethod(pictures)
     feeds = staticmethod(Feeds)
-    runner = staticmethod(Detector)
-    agreement = staticmethod(paired_metrics)
-    score = staticmethod(evaluate)
-    picture = staticmethod(plot.overlay)
-    reference_outputs = staticmethod(reference_outputs)
-    drift_against = staticmethod(drift_against)
+
+    def runner(self, path: Model | StrPath, target: str = "cpu", **options: Any) -> Detector:
+        return Detector(path, target, **options)
+
+    def agreement(self, reference: Sequence[Any], test: Sequence[Any]) -> Mapping[str, Interval]:
+        return paired_metrics(reference, test)
 
     def truths(self, inputs: Sequence[Path]) -> list[Truth]:
         found = [labels(path) for path in inputs]
@@ -175,16 +219,41 @@ class Detection(Task):
             raise FileNotFoundError(f"{inputs[0].parent}: the labels of these pictures hold no object to score by.")
         return found
 
-    def score_results(self, results: Sequence[Detections], truths: Sequence[Truth]) -> dict[str, float]:
-        return average_precision(results, truths)
+    def score_results(self, results: Sequence[Any], truths: Sequence[Truth]) -> dict[str, float]:
+        return average_precision([self.boxes(each) for each in results], truths)
 
-    def count(self, results: Detections) -> int:
+    def picture(self, path: StrPath, reference: Any, test: Any, names: Mapping[int, str], /) -> Figure:
+        return plot.overlay(path, reference, test, names)
+
+    def reference_outputs(self, fp32: Model | StrPath, feeds: Iterable[Feed]) -> Any:
+        """Of a YOLOv8 what it says at each place that counts; of every other the boxes that it keeps."""
+        if of_model(Model.of(fp32)):
+            return drift.reference_outputs(fp32, feeds)
+        return matched_drift.reference_results(self, self.runner(fp32, optimize=True), feeds)
+
+    def drift_against(
+        self, reference: Any, qdq_model: Model | StrPath, feeds: Iterable[Feed], target: str = "cpu", /
+    ) -> drift.Drift:
+        if of_model(Model.of(qdq_model)):
+            return drift.drift_against(reference, qdq_model, feeds, target)
+        runner = self.runner(qdq_model, target, **targets.get(target).quickly)
+        return matched_drift.drift_of_results(reference, self, runner, feeds)
+
+    def boxes(self, results: Any) -> Detections:
+        """The boxes among one input's results."""
+        return results
+
+    def likeness(self, reference: Any, i: int, test: Any, j: int) -> float:
+        """How alike box i of one result and box j of another are, 0…1."""
+        return float(box_iou(reference[0][i], test[0][j]))
+
+    def count(self, results: Any) -> int:
         return int((results[1] > SHOWN).sum())
 
-    def change(self, reference: Detections, test: Detections) -> float:
+    def change(self, reference: Any, test: Any) -> float:
         return float(np.abs(paired_boxes([reference], [test])["jitter"]).sum())
 
-    def rows(self, reference: Detections, test: Detections, names: Mapping[int, str]) -> list[tuple]:
+    def rows(self, reference: Any, test: Any, names: Mapping[int, str]) -> list[tuple]:
         found: list[tuple] = [("box", "score FP32 → INT8", "change", "IoU")]
         partner = dict(match(reference, test))
         for i in np.flatnonzero(reference[1] > SHOWN).tolist():

@@ -59,7 +59,7 @@ def reference_outputs(fp32: Model | StrPath, feeds: Iterable[Feed]) -> list[list
     """What the float model sees in each feed, stride by stride, for `drift_against`; raises as `head_drift` does."""
     seen = list(_looks(fp32, feeds))
     if not any(len(stride.scores) for feed in seen for stride in feed):
-        raise _blind(len(seen))
+        raise blind(len(seen))
     return seen
 
 
@@ -76,7 +76,7 @@ def drift_against(
             overlap.append(box_iou(_around_zero(a.sides), _around_zero(b.sides)))
     changes = np.concatenate(change)
     if not changes.size:
-        raise _blind(count)
+        raise blind(count)
     return Drift(float(changes.mean()), float(1 - np.concatenate(overlap).mean()))
 
 
@@ -115,7 +115,8 @@ def _around_zero(sides: np.ndarray) -> np.ndarray:
     return np.concatenate([-sides[:, :2], sides[:, 2:]], 1)
 
 
-def _blind(count: int) -> ValueError:
+def blind(count: int) -> ValueError:
+    """What is raised where the float model sees nothing."""
     return ValueError(
         f"the float model sees nothing (no score of {_SEES} or more) in the {count} inputs to judge by, so drift "
         "cannot be measured; give inputs that hold objects, or choose ranges by a method alone (--method)."

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import onnx
 
-from helpers.graph import Model, ModelLike, StrPath
+from helpers.graph import Model, ModelLike, StrPath, rest_of, split_graph
+from helpers.tasks import layout
 from helpers.tasks.last_layers import Walk
 
 NamedShape = tuple[str, Sequence[int]]
@@ -133,13 +134,15 @@ def head_convs(model: ModelLike) -> list[str]:
 
 
 def split_head(model: ModelLike, out: StrPath) -> Path:
-    """Cut a YOLOv8 graph at its last convolutions, so that boxes and scores each keep a scale of their own.
+    """Cut a detector at its last learned layers, so that boxes and scores each keep a scale of their own.
 
     The full graph ends in one Concat of boxes (0…640) and scores (0…1); under one 8-bit scale,
     S = 640/255 ≈ 2.5, every score is below half a step and becomes 0.
-    Outputs: (box logits 1×4·reg_max×H×W, class logits 1×classes×H×W) per stride, finest first.
+    Of YOLOv8 and its like the outputs are (box logits 1×4·reg_max×H×W, class logits 1×classes×H×W) per stride, finest
+    first. Of every other detector, segmenter, pose or rotated-box model that `layout.of_model` knows they are what
+    those layers make, and the float rest behind them goes into the file's metadata (`graph.split_graph`).
 
-    Raises ValueError (no YOLOv8 head, dynamic input, not ONNX). Source: Ultralytics' `Detect` module;
+    Raises ValueError (no such head, dynamic input, not ONNX). Source: Ultralytics' `Detect` module;
     Li et al., "Generalized Focal Loss", 2020 (DFL).
 
     >>> import tempfile; from helpers import assets
@@ -148,10 +151,29 @@ def split_head(model: ModelLike, out: StrPath) -> Path:
     6
     """
     graph = Model.of(model)
+    if is_plain(graph):
+        cut = onnx.utils.Extractor(graph.inferred).extract_model(list(graph.inputs), find(graph).outputs)
+        cut.metadata_props.extend(graph.proto.metadata_props)
+        return Model(cut).with_stored_constants().save(out)
+    if layout.of_model(graph) is None:
+        try:
+            find(graph)
+        except ValueError as e:
+            raise ValueError(f"{graph}: {e}") from None
+        raise ValueError(f"{graph}: {_NONE}")
+    whole = rest_of(graph) is None
+    return (split_graph(graph, Walk(graph).layers(graph.outputs)) if whole else graph).save(out)
+
+
+def is_plain(model: Model) -> bool:
+    """Whether a graph, whole or cut, is boxes by DFL and class logits that `yolo_decode.decode` knows how to read."""
+    if rest_of(model) is not None:
+        return False
+    found = layout.of_model(model)
+    if found is not None and (found.task, found.kind) != ("detect", "places"):
+        return False
     try:
-        outputs = head_convs(graph)
-    except ValueError as e:
-        raise ValueError(f"{graph}: {e}") from None
-    cut = onnx.utils.Extractor(graph.inferred).extract_model(list(graph.inputs), outputs)
-    cut.metadata_props.extend(graph.proto.metadata_props)
-    return Model(cut).with_stored_constants().save(out)
+        find(model)
+    except ValueError:
+        return False
+    return of_model(model) is not None or found is not None

@@ -26,15 +26,21 @@ EXPORTS = {
     "v8.3.0-wide": ("v8/yolov8.yaml", (256, 416), {}),  # P3 is 32×52
     "v8.3.0-p2": ("v8/yolov8-p2.yaml", (128, 128), {}),
     "v8.3.0-two": ("two.yaml", (128, 96), {}),
+    "v10-end": ("v10/yolov10n.yaml", (128, 128), {"nms": False}),  # with the head that ranks its own boxes
+    "26": ("26/yolo26.yaml", (128, 128), {}),
+    "26-seg-end": ("26/yolo26-seg.yaml", (128, 128), {"nms": False}),
+    "11-pose": ("11/yolo11-pose.yaml", (128, 128), {}),
+    "11-obb": ("11/yolo11-obb.yaml", (128, 128), {}),
 }
+TASKS = {"-seg": "segment", "-pose": "pose", "-obb": "obb"}
 
 
 def description(name: str) -> dict:
     """The yaml of a model, three classes and 1/16 of the published width; `two` has strides 16 and 32 alone."""
     import ultralytics
 
-    folder = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8"
-    text = (folder / ("yolov8.yaml" if name == "two.yaml" else Path(name).name)).read_text(encoding="utf-8")
+    folder = Path(ultralytics.__file__).parent / "cfg" / "models"
+    text = (folder / ("v8/yolov8.yaml" if name == "two.yaml" else name)).read_text(encoding="utf-8")
     made = yaml.safe_load(text) | {"nc": 3, "scales": {"n": [0.33, 0.0625, 1024]}}
     if name == "two.yaml":
         made["head"] = [*made["head"][:3], [-1, 1, "Conv", [512, 3, 2]], [[-1, 9], 1, "Concat", [1]],
@@ -52,9 +58,10 @@ def export(name: str, folder: Path) -> Path:
         torch.onnx.export = lambda *a, **k: plain(*a, **{"dynamo": False} | k)
         torch.onnx.export.wrapped = True
     file, size, options = EXPORTS[name]
+    task = next((t for word, t in TASKS.items() if word in file), "detect")
     source = folder / "yolov8n.yaml"
     source.write_text(yaml.safe_dump(description(file)), encoding="utf-8")
-    model = YOLO(source, task="detect")
+    model = YOLO(source, task=task)
     torch.manual_seed(0)
     for name, parameter in model.model.named_parameters():
         if name.endswith(".bias"):  # equal ones would be stored once, as in no trained model
