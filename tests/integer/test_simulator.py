@@ -83,9 +83,6 @@ def resized(n, **how):
 
 
 REFUSED = {
-    "Conv node 'n0': a depthwise Conv 3×3 with strides 2, 2": lambda n: n.conv(n.x, 8, 8, 3, group=8, strides=[2, 2]),
-    "Conv node 'n0': auto_pad SAME_UPPER": lambda n: n.conv(n.x, 8, 8, 3, auto_pad="SAME_UPPER"),
-    "MaxPool node 'n1': auto_pad SAME_LOWER": lambda n: pool(n, kernel_shape=[2, 2], auto_pad="SAME_LOWER"),
     "MaxPool node 'n1': MaxPool with ceil_mode": lambda n: pool(n, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
     "MaxPool node 'n1': its output has another scale": lambda n: pool(n, kernel_shape=[2, 2], width=50),
     "Add node 'n0': a constant of one element": lambda n: n.op("Add", n.x, n.constant(np.float32([2])), width=9),
@@ -161,7 +158,6 @@ def test_one_dimension_old_opsets_and_second_scales_are_refused():
     old.opset_import[0].version = 12
     half.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     cases = [
-        (windowed("Conv", "wd"), "Conv node 'n': a window of 1 dimension"),
         (windowed("MaxPool", kernel_shape=[3]), "MaxPool node 'n': a window of 1 dimension"),
         (two, "tensor 'x' has two scales in its Q and DQ nodes"),
         (old, "the graph has opset 12"),

@@ -13,6 +13,7 @@ from helpers.integer.kernels.operator import (
     Compute,
     Operator,
     kernel,
+    refuse,
     stored,
     window,
 )
@@ -33,14 +34,17 @@ def conv(op: Operator) -> Compute:
     if flat:
         op, weight = _one_row(op), weight[:, :, None]
     strides, pads = window(op, weight.shape[2:])
+    on_vector_unit, dilations = _on_vector_unit(weight, groups, strides), op.attr.get("dilations", (1, 1))
+    if max(strides) > 1 and max(dilations) > 1 and max(weight.shape[2:]) > 1 and not on_vector_unit:
+        refuse(op, "strides and dilations together round in a way not known here")
     rows = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
     one = Convolution(
-        sums=prepare(op, rows, vector_unit=_on_vector_unit(weight, groups, strides)),
+        sums=prepare(op, rows, vector_unit=on_vector_unit),
         zero=int(op.inputs[0].zero_point),
         taps=weight.shape[2:],
         groups=groups,
         strides=strides,
-        dilations=op.attr.get("dilations", (1, 1)),
+        dilations=dilations,
         pads=pads,
     )
     if flat:
