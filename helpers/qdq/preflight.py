@@ -69,14 +69,15 @@ def check(model: ModelLike, shapes: Shapes | None = None) -> Preflight:
     feed = random_feed(graph)
     histograms = calibrate.observe(graph, [feed])
     target = targets.quickest(lambda t: t.proves_placement)
+    ranges = calibrate.ranges(histograms, "minmax")
     if target is None:
         nodes, said, where = _suspects(graph), "", "nothing here: this machine has no QNN, so nothing was compiled"
     else:
-        nodes, said = refused(graph, calibrate.ranges(histograms, "minmax"), target)
+        nodes, said = refused(graph, ranges, target)
         where = target.describe()
     refusals = [Refusal(n.name, n.op_type, n.output[0], *remedy(graph, n)) for n in nodes]
     whole = None if target is None else not said
-    hard = [*_wrong_on_the_htp(graph), *hard_spots(graph, feed)]
+    hard = [*_wrong_on_the_htp(graph), *hard_spots(graph, feed, ranges)]
     return Preflight(str(Model.of(made.model)), where, len(graph.nodes), whole, made.changes, refusals, hard, said)
 
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import needs_htp
 from small_models import net, weights
 
-from helpers import targets
+from helpers import assets, targets
 from helpers.qdq import hard_spots, remedies
 from helpers.qdq.preflight import check
 
@@ -138,6 +138,14 @@ def test_without_qnn_it_says_so_and_names_what_the_table_knows(monkeypatch):
     found = check(made("a = Softsign(x)  y = Relu(a)", MAP))
     assert found.whole is None and [r.op for r in found.refusals] == ["Softsign"]
     assert "no QNN" in found.target
+
+
+def test_a_concat_of_boxes_and_scores_is_named_as_hard():
+    boxes_and_scores = {spot.why for spot in check(assets.model()).hard}
+    assert any("'output0' has one scale" in why for why in boxes_and_scores)
+    alike = net("a = Relu(x)  y = Concat<axis = 1>(a, x)")
+    apart = net("a = Mul(x, n)  y = Concat<axis = 1>(a, x)", n=F(0.05))
+    assert check(alike).hard == [] and [spot.tensor for spot in check(apart).hard] == ["a"]
 
 
 def test_hard_in_8_bits_are_wide_tensors_and_weights_of_very_different_channels():
