@@ -71,27 +71,54 @@ def set_range(
     """
     if not isinstance(model, onnx.ModelProto):
         return save_model(set_range(read_model(model), tensor, rmin, rmax, biases), model)
+    names = [tensor] if isinstance(tensor, str) else tensor
+    return set_ranges(model, dict.fromkeys(names, (rmin, rmax)), biases)
+
+
+def set_ranges(
+    model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], biases: Mapping[str, np.ndarray] | None = None
+) -> onnx.ModelProto:
+    """`set_range` of many activations, {tensor: (rmin, rmax)}, in one pass; the proto is changed in place.
+
+    Tensors that store one scale together must be given one range. Raises ValueError as `set_range` does.
+
+    >>> from onnx.parser import parse_model
+    >>> net = parse_model('''<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y)
+    ...     <float s = {0.5}, uint8 z = {0}> { a = QuantizeLinear(x, s, z)  y = DequantizeLinear(a, s, z) }''')
+    >>> Model(set_ranges(net, {"x": (0, 127.5)})).qparams["x"].scale
+    0.5
+    """
     graph = Model(model)
-    names = {tensor} if isinstance(tensor, str) else set(tensor)
-    pairs = _pairs(graph, names)
-    try:
-        found = {n.output[0]: choose_qparams(rmin, rmax, graph.constants[n.input[2]].dtype.name) for n in pairs}
-    except ValueError as e:
-        raise ValueError(f"tensor '{min(names)}': {e}") from None
+    pairs = _pairs(graph, set(ranges))
+    found = {}
+    for node in pairs:
+        tensor = graph.float_names[node.output[0]]
+        try:
+            found[node.output[0]] = choose_qparams(*ranges[tensor], graph.constants[node.input[2]].dtype.name)
+        except ValueError as e:
+            raise ValueError(f"tensor '{tensor}': {e}") from None
     try:
         made_anew = _biases(graph, found, biases or {})
     except OverflowError as e:
-        text = f"is so small that the bias of '{e}' needs more than 32 bits; take a wider one"
-        raise ValueError(f"the range ({rmin}, {rmax}) of tensor '{min(names)}' {text}.") from None
+        layer, tensor = e.args
+        text = f"is so small that the bias of '{layer}' needs more than 32 bits; take a wider one"
+        raise ValueError(f"the range {tuple(ranges[tensor])} of tensor '{tensor}' {text}.") from None
     for index, field in ((1, "scale"), (2, "zero_point")):
-        for name in {n.input[index] for n in pairs}:
-            nodes = [n for n in pairs if n.input[index] == name]
+        for name, nodes in _by_input(pairs, index).items():
             qp, old = found[nodes[0].output[0]], graph.constants[name]
             _store(model, nodes, index, np.full(old.shape, getattr(qp, field), old.dtype))
     for bias, codes, scale in made_anew:
         _store(model, [bias], 0, codes)
         _store(model, [bias], 1, scale)
     return model
+
+
+def _by_input(nodes: list[onnx.NodeProto], index: int) -> dict[str, list[onnx.NodeProto]]:
+    """{what they read as input `index`: nodes}."""
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        found.setdefault(node.input[index], []).append(node)
+    return found
 
 
 def _pairs(graph: Model, names: set[str]) -> list[onnx.NodeProto]:
@@ -125,7 +152,7 @@ def _biases(
         with np.errstate(divide="ignore", invalid="ignore"):  # S_x·S_w may be less than float32 holds
             codes = np.rint(real.astype(np.float64) / scale)
         if not np.abs(codes).max(initial=0) <= qrange("int32")[1]:
-            raise OverflowError(node.name)
+            raise OverflowError(node.name, graph.float_names[node.input[0]])
         made_anew[node.input[2]] = bias, codes.astype(np.int32), scale
     return list(made_anew.values())
 

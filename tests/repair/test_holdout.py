@@ -9,7 +9,8 @@ from onnx import numpy_helper
 from small_models import detector
 
 from helpers import calibrate, qdq, repair, tasks
-from helpers.repair import holdout, recipe
+from helpers.qdq import holdout
+from helpers.repair import recipe
 from helpers.tasks import detection
 
 SIZE, CLASSES = 32, 3
@@ -42,7 +43,7 @@ def test_what_calibrates_does_not_judge(toy, tmp_path, monkeypatch):
     spy(detection.TASK, "reference_outputs", "look")
     spy(recipe, "round_adaptively", "round")
     made = repair.quantize_best(toy, given, tmp_path / "best.onnx", rounding=4)
-    assert made["calibrated_on"] == seen["observe"] and made["judged_on"] == seen["look"][:8]
+    assert made["calibrated_on"] == seen["observe"] and made["judged_on"] == seen["look"]
     assert len(seen["observe"]) == 16 and not set(seen["observe"]) & set(seen["look"])
     assert len(seen["round"]) == 4 and set(seen["round"]) <= set(seen["observe"])
     assert "8 inputs held back from calibration, which had 16" in made["judge"]
@@ -65,13 +66,15 @@ def worse_rounding(fp32, made, feeds, out):
     return out
 
 
-@pytest.mark.parametrize("broken", [("round_adaptively",), ("round_adaptively", "functional_ranges")])
+@pytest.mark.parametrize("broken", [("round_adaptively",), ("round_adaptively", "_followed")])
 def test_the_best_that_was_seen_is_what_is_written(toy, tmp_path, monkeypatch, broken):
-    real = recipe.functional_ranges
-    bad = {
-        "round_adaptively": worse_rounding,
-        "functional_ranges": lambda *a: {t: (min(x, 0) * 40, max(y, 0) * 40) for t, (x, y) in real(*a).items()},
-    }
+    real = recipe._followed
+
+    def too_wide(*arguments):
+        made = real(*arguments)
+        return [(c, {t: (min(x, 0) * 40, max(y, 0) * 40) for t, (x, y) in ranges.items()}) for c, ranges in made]
+
+    bad = {"round_adaptively": worse_rounding, "_followed": too_wide}
     for name in broken:
         monkeypatch.setattr(recipe, name, bad[name])
     given, out = pictures(12), tmp_path / "best.onnx"
