@@ -5,6 +5,7 @@ from helpers.qdq.assemble import assemble
 from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
 from helpers.qdq.htp_faults import HtpFault, htp_faults
+from helpers.qdq.mixed_scales import MixedScale, SplitScales, mixed_scales, split_scales
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
 from helpers.qdq.quantize import quantize_model
 from helpers.qdq.rounding_gap import rounding_gap
@@ -14,7 +15,9 @@ from helpers.tasks import head_convs, split_head
 __all__ = [
     "Group",
     "HtpFault",
+    "MixedScale",
     "Quantized",
+    "SplitScales",
     "activation",
     "assemble",
     "calibrate_and_quantize",
@@ -25,9 +28,11 @@ __all__ = [
     "htp_faults",
     "layer_sqnr",
     "list_qparams",
+    "mixed_scales",
     "quantize_model",
     "rounding_gap",
     "set_range",
     "split_head",
+    "split_scales",
     "weights_to_outputs",
 ]
