@@ -6,6 +6,7 @@ from helpers.qdq.attribution import activation, layer_sqnr
 from helpers.qdq.edit import expose, set_range
 from helpers.qdq.htp_faults import HtpFault, htp_faults
 from helpers.qdq.input_shapes import parse_shape
+from helpers.qdq.mixed_scales import MixedScale, SplitScales, mixed_scales, split_scales
 from helpers.qdq.pipeline import Quantized, calibrate_and_quantize
 from helpers.qdq.preflight import Preflight, check
 from helpers.qdq.preparation import Prepared, prepare
@@ -17,9 +18,11 @@ from helpers.tasks import head_convs, split_head
 __all__ = [
     "Group",
     "HtpFault",
+    "MixedScale",
     "Preflight",
     "Prepared",
     "Quantized",
+    "SplitScales",
     "activation",
     "assemble",
     "calibrate_and_quantize",
@@ -31,11 +34,13 @@ __all__ = [
     "htp_faults",
     "layer_sqnr",
     "list_qparams",
+    "mixed_scales",
     "parse_shape",
     "prepare",
     "quantize_model",
     "rounding_gap",
     "set_range",
     "split_head",
+    "split_scales",
     "weights_to_outputs",
 ]
