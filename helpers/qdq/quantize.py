@@ -124,7 +124,7 @@ def _quantizer(
         nodes_to_quantize=[],
         nodes_to_exclude=[],
         op_types_to_quantize=config.op_types_to_quantize,
-        # Else Slice, Transpose, Relu … directly at a graph input stay float.
+        # Else a Transpose or Slice behind a Cast stays float.
         extra_options=config.extra_options | {"ForceQuantizeNoInputCheck": True},
     )
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_prepared_is_one_sentence(tmp_path):
         qdq.prepare(tmp_path / "none.onnx")
 
 
-def whole(model, folder, inputs=("x",)):
+def whole(model, folder):
     """Prepared, quantized with the range of one input and compiled: how many nodes, all of them on the HTP."""
     made = qdq.prepare(model).model
     ranges = calibrate.ranges(calibrate.observe(made, [preparation.random_feed(made)]), "minmax")
@@ -147,6 +147,12 @@ def test_an_operator_at_the_input_is_quantized(text, tmp_path):
     made = net(text, **{name: value for name, value in stored.items() if name in text})
     assert whole(made, tmp_path) >= 5
     assert "x" in qdq.list_qparams(tmp_path / "q.onnx")
+
+
+@needs_htp
+def test_an_operator_behind_a_cast_is_quantized(tmp_path):
+    assert whole(net("a = Cast<to = 1>(x)  b = Transpose(a)  y = Relu(b)", inputs="int64[1,4,8,8] x"), tmp_path)
+    assert {"a", "y"} <= qdq.list_qparams(tmp_path / "q.onnx").keys()
 
 
 @needs_htp
