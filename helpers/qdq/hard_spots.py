@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from helpers.graph import Feed, Model
 
 WIDE = ("Softmax", "Exp", "Pow", "Div", "Reciprocal", "ReduceSumSquare")  # few large values beside many small ones
 LOST = 0.5  # share of values that round to zero above which a tensor is called hard
-SHARE = 1 / 16  # of a Concat's range, below which one of its inputs has 4 bits or fewer
 LOW_DB = 25.0  # SQNR below which a channel of weights is
 
 
@@ -24,31 +23,19 @@ class HardSpot(NamedTuple):
     remedy: str
 
 
-def hard_spots(model: Model, feed: Feed, ranges: Mapping[str, tuple[float, float]]) -> list[HardSpot]:
+def hard_spots(model: Model, feed: Feed) -> list[HardSpot]:
     """Tensors of a float graph that lose much under one 8-bit scale, the worst first of each kind.
 
-    Inputs of a Concat whose own range is less than 1/16 of the range that they share (`ranges`); activations behind
-    Softmax, Exp, Pow, Div and the like, of which more than half of the values, on this feed, are nearer to zero than
-    half a step (max − min)/255; weights of MatMul and Gemm, which have one scale per tensor on the HTP, of which an
-    output channel keeps less than 25 dB. Raises RuntimeError where the model does not run.
+    Activations behind Softmax, Exp, Pow, Div and the like, of which more than half of the values, on this feed, are
+    nearer to zero than half a step (max − min)/255; weights of MatMul and Gemm, which have one scale per tensor on the
+    HTP, of which an output channel keeps less than 25 dB. Raises RuntimeError where the model does not run.
 
     >>> from onnx.parser import parse_model
     >>> net = parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) { y = Exp(x) }')
-    >>> [spot.why for spot in hard_spots(Model(net), {"x": np.float32([-5, -4, 10])}, {})]
+    >>> [spot.why for spot in hard_spots(Model(net), {"x": np.float32([-5, -4, 10])})]
     ['Exp: 67 % of its values round to zero in 8 bits, for they reach from 0.00674 to 2.2e+04']
     """
-    return [*_joined(model, ranges), *_activations(model, feed), *_weights(model)]
-
-
-def _joined(model: Model, ranges: Mapping[str, tuple[float, float]]) -> Iterator[HardSpot]:
-    width = {t: max(high, 0) - min(low, 0) for t, (low, high) in ranges.items()}
-    for node in model.nodes:
-        shared = width.get(node.output[0], 0)
-        for tensor in dict.fromkeys(node.input) if node.op_type == "Concat" else ():
-            if 0 < width.get(tensor, 0) < SHARE * shared:
-                ratio = shared / width[tensor]
-                why = f"Concat '{node.output[0]}' has one scale, and its range is {ratio:.0f} × as wide as this input's"
-                yield HardSpot(tensor, why, "make it an output of its own, cut before the Concat, or give that 16 bits")
+    return [*_activations(model, feed), *_weights(model)]
 
 
 def _activations(model: Model, feed: Feed) -> Iterator[HardSpot]:

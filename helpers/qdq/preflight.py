@@ -14,13 +14,16 @@ said: a node that the table of remedies names is listed as one that the HTP refu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from helpers import calibrate, targets
+from helpers.calibrate import Histogram
 from helpers.graph import Model, ModelLike
 from helpers.qdq.hard_spots import HardSpot, hard_spots
 from helpers.qdq.htp_faults import htp_faults
 from helpers.qdq.input_shapes import Shapes
+from helpers.qdq.mixed_scales import mixed_scales
 from helpers.qdq.preparation import prepare, random_feed
 from helpers.qdq.refusals import named, refused
 from helpers.qdq.remedies import LARGEST_RANK, NEEDS_FORM, REMEDIES, remedy
@@ -77,7 +80,7 @@ def check(model: ModelLike, shapes: Shapes | None = None) -> Preflight:
         where = target.describe()
     refusals = [Refusal(n.name, n.op_type, n.output[0], *remedy(graph, n)) for n in nodes]
     whole = None if target is None else not said
-    hard = [*_wrong_on_the_htp(graph), *hard_spots(graph, feed, ranges)]
+    hard = [*_wrong_on_the_htp(graph), *_mixed(graph, histograms), *hard_spots(graph, feed)]
     return Preflight(str(Model.of(made.model)), where, len(graph.nodes), whole, made.changes, refusals, hard, said)
 
 
@@ -85,6 +88,16 @@ def _wrong_on_the_htp(graph: Model) -> list[HardSpot]:
     """Places where the HTP is known to compute something else than the graph says."""
     why = "the HTP leaves what came from {} at the scale of this Concat, not at that of '{}' behind it"
     return [HardSpot(f.inner, why.format(", ".join(f.functions), f.outer), f.remedy) for f in htp_faults(graph)]
+
+
+def _mixed(graph: Model, histograms: Mapping[str, Histogram]) -> list[HardSpot]:
+    """Inputs of a Concat or Add that its one scale loses."""
+    why = "{} '{}' has one scale, at which this input keeps {:.0f} dB, and {:.0f} at one of its own"
+    mend = "cut the graph there or give it 16 bits; `qdq.split_scales` measures which is better"
+    return [
+        HardSpot(m.input, why.format(m.op, m.output, m.shared_db, m.own_db), mend)
+        for m in mixed_scales(graph, histograms)
+    ]
 
 
 def _suspects(graph: Model) -> list:

@@ -144,7 +144,7 @@ def test_a_concat_of_boxes_and_scores_is_named_as_hard():
     boxes_and_scores = {spot.why for spot in check(assets.model()).hard}
     assert any("'output0' has one scale" in why for why in boxes_and_scores)
     alike = net("a = Relu(x)  y = Concat<axis = 1>(a, x)")
-    apart = net("a = Mul(x, n)  y = Concat<axis = 1>(a, x)", n=F(0.05))
+    apart = net("a = Mul(x, n)  y = Concat<axis = 1>(a, x)", n=F(0.01))
     assert check(alike).hard == [] and [spot.tensor for spot in check(apart).hard] == ["a"]
 
 
