@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import onnx
 
 StrPath = str | os.PathLike[str]
+LARGEST = 2**31 - 2**20  # bytes of stored tensors that one file takes, with room for the graph
+BESIDE = 1024  # bytes from which on a stored tensor of a large model lies beside it; smaller ones may shape the graph
 
 
 def read_model(path: StrPath, *, static: bool = True) -> onnx.ModelProto:
@@ -40,6 +44,9 @@ def read_model(path: StrPath, *, static: bool = True) -> onnx.ModelProto:
     stored = {t.name for t in model.graph.initializer}
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
+        if static and value.name not in stored and not value.type.tensor_type.HasField("shape"):
+            text = f"which the HTP cannot compile; give it one with `quantize … --shape {value.name}=…`"
+            raise ValueError(f"{path}: input '{value.name}' has no shape, not even its number of axes, {text}.")
         if static and value.name not in stored and any(d.dim_value <= 0 for d in dims):
             text = f"which the HTP cannot compile; `quantize … --shape {value.name}=…` or `qdq.prepare` fixes its sizes"
             raise ValueError(f"{path}: input '{value.name}' has a dynamic shape ({size_text(dims)}), {text}.")
@@ -82,10 +89,45 @@ def save_model(model: onnx.ModelProto, path: StrPath) -> Path:
     >>> save_model(read_model(assets.model()), getfixture("tmp_path") / "copy.onnx").name
     'copy.onnx'
     """
+    if is_large(model):
+        return _save_large(model, Path(path))
     with written_whole(path) as part:
         onnx.checker.check_model(model)
         onnx.save(model, part)
     return Path(path)
+
+
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether the stored tensors are more than one file of protobuf can hold, 2 GiB."""
+    return sum(map(bytes_of, model.graph.initializer)) > LARGEST
+
+
+def bytes_of(tensor: onnx.TensorProto) -> int:
+    """What a stored tensor takes as an array.
+
+    >>> import numpy as np
+    >>> bytes_of(onnx.numpy_helper.from_array(np.zeros((2, 3), np.float32)))
+    24
+    """
+    return math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+
+
+def _save_large(model: onnx.ModelProto, path: Path) -> Path:
+    """As `save_model`, with the stored tensors in `path`.data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        part = write_large(model, Path(work) / path.name)
+        onnx.checker.check_model(part)
+        for made in sorted(Path(work).iterdir(), reverse=True):  # the graph last
+            os.replace(made, path.with_name(made.name))
+    return path
+
+
+def write_large(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a graph to `path` and its stored tensors to `path`.data, unchecked; the proto is as before in the end."""
+    onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=BESIDE)
+    onnx.load_external_data_for_model(model, str(path.parent))  # saving emptied them
+    return path
 
 
 def save_json(record: dict[str, Any], path: StrPath) -> Path:

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from helpers.affine import QParams
 from helpers.graph.files import StrPath, read_model, save_model
+from helpers.graph.inference import with_inferred
 
 Feed = Mapping[str, np.ndarray]  # one input of a model: {input name: array}
 QDQ = ("QuantizeLinear", "DequantizeLinear")
@@ -131,15 +132,19 @@ class Model:
         for node in inferred.graph.node:
             if node.op_type in QDQ:
                 node.domain = ""
-        return onnx.shape_inference.infer_shapes(inferred)
+        return with_inferred(inferred)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """{tensor: its shape}, of inputs, outputs, inner and stored tensors; 0 stands for a size that is not known."""
+        """{tensor: its shape}, of inputs, outputs, inner and stored tensors; 0 stands for a size that is not known.
+
+        A tensor of which not even the number of axes is known is not there.
+        """
         graph = self.inferred.graph
         found = {t.name: tuple(t.dims) for t in graph.initializer}
         for value in (*graph.input, *graph.value_info, *graph.output):
-            found[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+            if value.type.tensor_type.HasField("shape"):  # else not even the number of its axes is known
+                found[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         return found
 
     @cached_property

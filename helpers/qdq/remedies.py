@@ -67,7 +67,7 @@ def remedy(model: Model, node: onnx.NodeProto) -> Remedy:
     'write it as x / (1 + Abs(x))'
     """
     tensors = [t for t in (*node.input, *node.output) if t in model.shapes]
-    rank = max((len(model.shapes[t]) for t in tensors), default=0)
+    rank = max((len(model.shapes.get(t, ())) for t in tensors), default=0)
     if rank > LARGEST_RANK:
         why = f"its tensors have {rank} axes and the HTP takes {LARGEST_RANK}"
         return Remedy(why, "merge axes that stay side by side (Reshape), or transpose in two steps")

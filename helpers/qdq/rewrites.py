@@ -11,7 +11,7 @@ import onnx
 import onnx.inliner
 import onnxruntime as ort
 
-from helpers.graph import Model
+from helpers.graph import Model, is_large
 from helpers.qdq.activation_chains import with_activations
 from helpers.targets.onnxruntime_session import open_session, session_options
 
@@ -56,6 +56,8 @@ def folded(model: Model) -> tuple[Model, str]:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory() as work:
         options.optimized_model_filepath = str(Path(work) / "folded.onnx")
+        if is_large(model.proto):
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "folded.data")
         # TransposeOptimizer moves transposes about; on nets with attention more of them were left than before.
         open_session(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["TransposeOptimizer"])
         proto = onnx.load(options.optimized_model_filepath)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from helpers.graph import Model
+from helpers.graph import Model, is_large, write_large
 
 ARRAY_TYPES = {  # what a session calls the type of an input or output, and the array that holds it
     "tensor(float)": np.dtype(np.float32),
@@ -29,6 +30,9 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
 
 def open_session(model: Model | Path, options: ort.SessionOptions, **keywords: Any) -> ort.InferenceSession:
     """A session on a path or a `graph.Model`; raises ValueError for what is no model, RuntimeError with the reason."""
+    if isinstance(model, Model) and is_large(model.proto):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as work:
+            return open_session(write_large(model.proto, Path(work) / "model.onnx"), options, **keywords)
     source = model.proto.SerializeToString() if isinstance(model, Model) else str(model)
     try:
         return ort.InferenceSession(source, options, **keywords)

@@ -65,7 +65,7 @@ def of_outputs(outputs: Sequence[NamedShape]) -> Head | None:
 
 def of_model(model: Model) -> Head | None:
     """`of_outputs` of a graph's outputs."""
-    return of_outputs([(name, model.shapes[name]) for name in model.outputs])
+    return of_outputs([(name, model.shapes.get(name, ())) for name in model.outputs])
 
 
 def is_decoded(outputs: Sequence[NamedShape], size: tuple[int, int]) -> bool:

@@ -17,7 +17,8 @@ from helpers.workbench.commands import _preprocessing
 from helpers.workbench.commands._inputs import add_shape, listed, pick, positive, prepared
 
 TRUST = "load a .pt of any origin: it is a pickle, and loading it runs whatever code its maker put in it"
-QUANTIZED = ("fp32.onnx", "int8.onnx", "ranges.json", "report.json", "report.png")
+LARGE = ("fp32.onnx.data", "int8.onnx.data")  # where the weights of a model above 2 GiB lie
+QUANTIZED = ("fp32.onnx", "int8.onnx", *LARGE, "ranges.json", "report.json", "report.png")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -64,12 +65,12 @@ def run(args: argparse.Namespace) -> None:
                 made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation, args.weight)
                 record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
         graph.save_json(record, Path(work) / "ranges.json")
-        smaller = Path(work, "fp32.onnx").stat().st_size / Path(work, "int8.onnx").stat().st_size
+        fp32, int8 = (sum(p.stat().st_size for p in Path(work).glob(f"{kind}.onnx*")) for kind in ("fp32", "int8"))
         _move_into(Path(work), args.output)
     report = "; see report.png" if args.recipe else ""
     told = f"{len(record['ranges'])} ranges by {record['method']} from {len(inputs)} {task.words.inputs}"
     told += _preprocessing.told(model)
-    print(f"{args.output}: {told}; int8.onnx is {smaller:.1f} × smaller than fp32.onnx{report}")
+    print(f"{args.output}: {told}; int8.onnx is {fp32 / int8:.1f} × smaller than fp32.onnx{report}")
 
 
 @contextlib.contextmanager
@@ -90,7 +91,7 @@ def _move_into(work: Path, output: Path) -> None:
     made = [path.name for path in work.iterdir()]
     for name in made:
         os.replace(work / name, output / name)
-    for name in {"report.json", "report.png"} - set(made):
+    for name in {"report.json", "report.png", *LARGE} - set(made):
         (output / name).unlink(missing_ok=True)
 
 
