@@ -117,7 +117,7 @@ def test_weights_that_no_repair_knows_are_refused_by_name(tmp_path):
 
 LAYERS = {
     "depthwise": ("Conv<pads=[1,1,1,1], group=3>(x, w, b)", (3, 1, 3, 3), "float[1,3,8,8] y", True),
-    "grouped": ("Conv<group=3>(x, w, b)", (6, 1, 1, 1), "float[1,6,8,8] y", True),
+    "grouped": ("Conv<pads=[1,1,1,1], group=3>(x, w, b)", (6, 1, 3, 3), "float[1,6,8,8] y", True),
     "gemm": ("Gemm<transB=1>(f, w, b)", (5, 64), "float[3,5] y", True),
     "gemm, not transposed": ("Gemm(f, w, b)", (64, 5), "float[3,5] y", True),
     "matmul": ("MatMul(f, w)", (64, 5), "float[3,5] y", False),
