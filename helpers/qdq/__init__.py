@@ -3,6 +3,7 @@
 from helpers.graph import Group, float_name, fused_groups, list_qparams
 from helpers.qdq.assemble import assemble
 from helpers.qdq.attribution import activation, layer_sqnr
+from helpers.qdq.choose import AUTO, choose_method
 from helpers.qdq.edit import expose, set_range
 from helpers.qdq.htp_faults import HtpFault, htp_faults
 from helpers.qdq.input_shapes import parse_shape
@@ -16,6 +17,7 @@ from helpers.qdq.weight_runs import weights_to_outputs
 from helpers.tasks import head_convs, split_head
 
 __all__ = [
+    "AUTO",
     "Group",
     "HtpFault",
     "MixedScale",
@@ -27,6 +29,7 @@ __all__ = [
     "assemble",
     "calibrate_and_quantize",
     "check",
+    "choose_method",
     "expose",
     "float_name",
     "fused_groups",

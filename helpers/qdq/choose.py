@@ -39,7 +39,7 @@ class RangeTrials:
         return self.task.drift_against(self.seen, self.with_ranges(ranges), self.feeds)
 
     def with_ranges(self, ranges: Mapping[str, Range]) -> Model:
-        """The quantized graph with these ranges: the codes and scales that `quantize_model` gives."""
+        """The quantized graph with these ranges: what `quantize_model` gives, but for a scale's last bit."""
         made = Model(self.proto).copy().proto
         try:
             return Model(set_ranges(made, {t: ranges[leader] for t, leader in self.leader.items()}, self.biases))

@@ -58,7 +58,8 @@ def function_blocks(model: ModelLike) -> list[FunctionBlock]:
 
 def _block_of(graph: Model, x: str, place: dict[str, int], numbers: set[str]) -> FunctionBlock | None:
     """The shortest block that starts at x; None where something else reads x or what is made of it."""
-    made, nodes, kept = [x], [], set(graph.outputs)
+    made, kept = [x], set(graph.outputs)
+    nodes: list[onnx.NodeProto] = []
     todo = {place[n.output[0]] for n in graph.consumers.get(x, [])}
     while todo and len(nodes) < _LONGEST and made[-1] not in (kept if nodes else ()):
         node = graph.nodes[min(todo)]

@@ -60,7 +60,8 @@ class FunctionError:
             reals = dequantize(self.codes, qp).astype(np.float64)
             codes = np.clip(np.rint(self.x / qp.scale) + qp.zero_point - self.codes[0], 0, len(reals) - 1).astype(int)
             lost = self.weight * (self.function(reals)[codes] - self.true) ** 2
-            outside = (self.x < reals[0]) | (self.x > reals[-1])
+            half = float(qp.scale) / 2
+            outside = (self.x < reals[0] - half) | (self.x > reals[-1] + half)
             self._parts[i, j] = float(lost[~outside].sum()), float(lost[outside].sum())
         return self._parts[i, j]
 
@@ -68,7 +69,7 @@ class FunctionError:
         """The range with the least error."""
 
         def best(rows: range, columns: range) -> tuple[int, int]:
-            return min(((i, j) for i in rows for j in columns), key=lambda at: self._error(*at, clipping))
+            return min(((i, j) for i in rows for j in columns), key=lambda at: self._error(at[0], at[1], clipping))
 
         tall, wide = len(self.lows), len(self.highs)
         i, j = best(range(0, tall, 4), range(0, wide, 4))  # coarsely, then around it

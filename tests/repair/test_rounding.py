@@ -113,3 +113,34 @@ def test_weights_that_no_repair_knows_are_refused_by_name(tmp_path):
     assert not (tmp_path / "out.onnx").exists()
     with pytest.raises(ValueError, match="'int2' have no recipe; choose one of int8, int4"):
         repair.quantize_best(path, FEEDS, tmp_path / "out.onnx", weight="int2")
+
+
+LAYERS = {
+    "depthwise": ("Conv<pads=[1,1,1,1], group=3>(x, w, b)", (3, 1, 3, 3), "float[1,3,8,8] y", True),
+    "grouped": ("Conv<pads=[1,1,1,1], group=3>(x, w, b)", (6, 1, 3, 3), "float[1,6,8,8] y", True),
+    "gemm": ("Gemm<transB=1>(f, w, b)", (5, 64), "float[3,5] y", True),
+    "gemm, not transposed": ("Gemm(f, w, b)", (64, 5), "float[3,5] y", True),
+    "matmul": ("MatMul(f, w)", (64, 5), "float[3,5] y", False),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_layer_with_weights_is_rounded_and_loses_less(tmp_path, kind):
+    op, shape, output, biased = LAYERS[kind]
+    text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[1,3,8,8] x) => ({output}) <int64[2] s = {{3, 64}}>
+    {{ f = Reshape(x, s) y = {op} }}"""
+    if "(f" not in op:
+        text = text.replace("f = Reshape(x, s) ", "")
+    model, rng = onnx.parser.parse_model(text), random(2)
+    out_channels = 5 if "(f" in op else shape[0]
+    for name, value in {"w": rng.normal(size=shape), "b": rng.normal(size=out_channels)}.items():
+        if name == "w" or biased:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    model.graph.node[-1].name = "layer"
+    onnx.save(model, path := tmp_path / "float.onnx")
+    feeds = [{"x": f["x"] + np.float32(1.5)} for f in FEEDS]  # inputs with a mean, so that rounding moves the output
+    ranges = calibrate.ranges(calibrate.observe(path, feeds), "minmax")
+    plain = qdq.quantize_model(path, tmp_path / "plain.onnx", ranges, activation="uint16")
+    better = repair.round_adaptively(path, plain, feeds, tmp_path / "better.onnx")
+    lost = [np.mean([(run(p, f) - run(path, f)) ** 2 for f in feeds]) for p in (better, plain)]
+    assert lost[0] < 0.8 * lost[1]

@@ -30,7 +30,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--task", choices=kinds, default="auto", help="what it is for (auto: read off the graph)")
     add_shape(command)
     _preprocessing.add_arguments(command)
-    command.add_argument("--method", choices=calibrate.METHODS, default="percentile")
+    command.add_argument("--method", choices=[*calibrate.METHODS, qdq.AUTO], default="percentile")
     command.add_argument("--recipe", choices=["best"], help="ranges, 16-bit tensors and rounding by measurement")
     command.add_argument("--activation", choices=["uint8", "uint16"], default="uint8")
     command.add_argument("--weight", choices=list(repair.CODES), default="int8", help="4 bits in int8.onnx: int4")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
                 record |= by_recipe(model, path.name, task, inputs, Path(work), args.weight)
             else:
                 made = qdq.calibrate_and_quantize(model, inputs, work, args.method, args.activation, args.weight)
-                record |= {"calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
+                record |= {"method": made.method, "calibrated_on": [p.name for p in inputs], "ranges": made.ranges}
         graph.save_json(record, Path(work) / "ranges.json")
         fp32, int8 = (sum(p.stat().st_size for p in Path(work).glob(f"{kind}.onnx*")) for kind in ("fp32", "int8"))
         _move_into(Path(work), args.output)
@@ -111,7 +111,10 @@ def by_recipe(
     """Quantize in `work` by `repair.quantize_best`, print its steps, write its report; what ranges.json tells of it."""
     give_large_memory_back()
     fp32 = task.prepare(model, work / "fp32.onnx")
-    found = repair.quantize_best(fp32, task.feeds(inputs, fp32), work / "int8.onnx", weight=weight)
+    levelled = work / "levelled.onnx"
+    found = repair.quantize_best(fp32, task.feeds(inputs, fp32), work / "int8.onnx", weight=weight, levelled=levelled)
+    if levelled.is_file():  # int8.onnx was made of it
+        os.replace(levelled, fp32)
     print(f"{'step':<38}" + "".join(f"{key + ' drift':>13}" for key in task.drifts) + f"{'seconds':>9}")
     for step in found["steps"]:
         kept = "  ← kept" if step["step"] == found["kept"] else ""
