@@ -35,6 +35,13 @@ def depthwise(n, kernel, stride, **attributes):
     return n.conv(n.x, 8, 8, kernel, group=8, pads=[kernel // 2] * 4, strides=[stride] * 2, **attributes)
 
 
+def of_activations(n, *second):
+    """Attention's products; the second factor's range is symmetric, so that its Z is 128."""
+    y = n.input(*second)
+    n.ranges[y] = (-1.28, 1.27)
+    return n.op("MatMul", n.x, y, width=n.rng.uniform(20, 60))
+
+
 NETS = {
     "Conv1d": (LINE, lambda n: conv1d(n, pads=[1, 1])),
     "Conv1d, stride 2": (LINE, lambda n: conv1d(n, pads=[2, 0], strides=[2])),
@@ -54,5 +61,7 @@ NETS = {
     "Gemm": (ROWS, gemm),
     "Gemm transB=0": (ROWS, lambda n: gemm(n, trans=0)),
     "MatMul weight": (TOKENS, matmul),
+    "MatMul two activations": ((1, 3, 40, 32), lambda n: of_activations(n, 1, 3, 32, 20)),
+    "MatMul two activations, deep": ((2, 20, 300), lambda n: of_activations(n, 2, 300, 20)),
     "MatMul weight + Add bias": (TOKENS, lambda n: n.op("Add", matmul(n), bias(n, 24), width=60)),
 }
