@@ -1,6 +1,7 @@
 """Small nets of products, named as in the table of operators: a dict like `nets.NETS`, and the shape of each input."""
 
 import numpy as np
+from nets import off_zero
 
 PICTURE, ROWS, TOKENS, LINE = (1, 8, 21, 19), (20, 40), (2, 30, 40), (1, 8, 60)
 
@@ -35,6 +36,20 @@ def depthwise(n, kernel, stride, **attributes):
     return n.conv(n.x, 8, 8, kernel, group=8, pads=[kernel // 2] * 4, strides=[stride] * 2, **attributes)
 
 
+def of_activations(n, *second):
+    """Attention's products; the second factor's range is symmetric, so that its Z is 128."""
+    y = n.input(*second)
+    n.ranges[y] = (-1.28, 1.27)
+    return n.op("MatMul", n.x, y, width=n.rng.uniform(20, 60))
+
+
+def concat(n, axis, *tensors):
+    """A Concat at a scale that none of its inputs has, and none of these begins at 0."""
+    for tensor in tensors:
+        off_zero(n, tensor)
+    return n.op("Concat", *tensors, width=40, axis=axis)
+
+
 NETS = {
     "Conv1d": (LINE, lambda n: conv1d(n, pads=[1, 1])),
     "Conv1d, stride 2": (LINE, lambda n: conv1d(n, pads=[2, 0], strides=[2])),
@@ -54,5 +69,11 @@ NETS = {
     "Gemm": (ROWS, gemm),
     "Gemm transB=0": (ROWS, lambda n: gemm(n, trans=0)),
     "MatMul weight": (TOKENS, matmul),
+    "MatMul two activations": ((1, 3, 40, 32), lambda n: of_activations(n, 1, 3, 32, 20)),
+    "MatMul two activations, deep": ((2, 20, 300), lambda n: of_activations(n, 2, 300, 20)),
     "MatMul weight + Add bias": (TOKENS, lambda n: n.op("Add", matmul(n), bias(n, 24), width=60)),
+    "Concat of Gemm": (ROWS, lambda n: concat(n, 1, gemm(n), gemm(n))),
+    "Concat of MatMul": (TOKENS, lambda n: concat(n, 2, matmul(n), matmul(n))),
+    "Concat of ConvTranspose": ((1, 8, 9, 9), lambda n: concat(n, 1, transposed(n, 2), transposed(n, 2))),
+    "Concat of Conv depthwise 3x3 s2": (PICTURE, lambda n: concat(n, 1, depthwise(n, 3, 2), depthwise(n, 5, 2))),
 }

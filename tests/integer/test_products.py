@@ -39,6 +39,7 @@ REFUSED = {
     "ConvTranspose node 'n0': only a window of 2": (PICTURE, lambda n: grouped(n, 1, auto_pad="SAME_UPPER")),
     "ConvTranspose node 'n0': several groups": (PICTURE, lambda n: grouped(n, 2)),
     "ConvTranspose node 'n0': one channel a group": (PICTURE, lambda n: grouped(n, 8, output_padding=[1, 1])),
+    "MatMul node 'n0': its second factor has Z = ": ((5, 8), lambda n: n.op("MatMul", n.x, n.input(8, 7), width=9)),
     "MatMul node 'n0': weights of 3 dimensions": (
         (2, 30, 40),
         lambda n: n.op("MatMul", n.x, weights(n, 2, 40, 24), width=60),

@@ -5,11 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.integer.kernels.conv import Convolution
-from helpers.integer.kernels.operator import WEIGHTED, Compute, Operator, kernel, refuse, stored
+from helpers.integer.kernels.operator import (
+    COMPUTES,
+    FUSES_INTO_CONCAT,
+    WEIGHTED,
+    Compute,
+    Operator,
+    kernel,
+    refuse,
+    stored,
+)
 from helpers.integer.kernels.sums import prepare
 
 
-@kernel("ConvTranspose", WEIGHTED)
+@kernel("ConvTranspose", FUSES_INTO_CONCAT, COMPUTES, WEIGHTED)
 def conv_transpose(op: Operator) -> Compute:
     """y[i·s + k − p] += x[i]·w[k], as a convolution: Z_x fills s − 1 places between pixels, taps are read backwards.
 
