@@ -1,6 +1,7 @@
 """What a model is for: inputs in, results out; a file a task, found by itself."""
 
-from helpers.tasks.detection import Detector, evaluate, labels
+from helpers.tasks.detection import evaluate, labels
+from helpers.tasks.detector import Detector
 from helpers.tasks.drift import Drift, drift_against, head_drift, outputs, reference_outputs
 from helpers.tasks.feeds import Feeds, letterbox
 from helpers.tasks.preprocessing import Preprocessing

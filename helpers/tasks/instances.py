@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from helpers.boxes import Detections, Interval, interval, match, paired_metrics, resampled
 from helpers.graph import Model, StrPath
 from helpers.tasks import layout
-from helpers.tasks.detection import INPUT, SHOWN, Detection, Detector, Place
+from helpers.tasks.detection import Detection
+from helpers.tasks.detector import INPUT, SHOWN, Detector, Place
 from helpers.tasks.layout import Candidates
 
 

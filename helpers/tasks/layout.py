@@ -136,7 +136,7 @@ def of_model(model: Model) -> Layout | None:
         return None
     metadata = {entry.key: entry.value for entry in model.proto.metadata_props}
     layout = _of_shapes(shapes, inputs[0][1][2:], metadata, {n.op_type for n in whole.nodes})
-    if layout is None or ("names" not in metadata and _branches(model) > 2):
+    if layout is None or ("names" not in metadata and _branches(model) > (3 if layout.kind == "objectness" else 2)):
         return None
     shares = _is_share(whole)
     if layout.kind == "objectness" and rest is None:
@@ -213,5 +213,6 @@ def _literal(text: str | None) -> Any:
 
 def _counts(size: Sequence[int]) -> set[int]:
     """How many places a head may have: those of any run of two strides or more."""
-    cells = [math.ceil(size[0] / stride) * math.ceil(size[1] / stride) for stride in _STRIDES]
+    strides = [stride for stride in _STRIDES if stride <= min(size)]
+    cells = [math.ceil(size[0] / stride) * math.ceil(size[1] / stride) for stride in strides]
     return {sum(cells[i:j]) for i in range(len(cells)) for j in range(i + 2, len(cells) + 1)}

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from helpers.boxes import nms, rotated_iou
-from helpers.tasks.detection import Detection, Place
+from helpers.tasks.detection import Detection
+from helpers.tasks.detector import Place
 from helpers.tasks.instances import InstanceDetector, InstanceTask
 from helpers.tasks.layout import Candidates
 from helpers.tasks.task import Words

@@ -14,8 +14,8 @@ CONSTANTS = "float three = {3.0}, float six = {6.0}, float zero = {0.0}, float h
 CONSTANTS += ", float one = {1.0}"
 
 
-def net(body, outputs="float[4] y"):
-    head = f'<ir_version: 9, opset_import: ["": 20]> g (float[4] x) => ({outputs}) <{CONSTANTS}>'
+def net(body, outputs="float[4] y", opset=20):
+    head = f'<ir_version: 9, opset_import: ["": {opset}]> g (float[4] x) => ({outputs}) <{CONSTANTS}>'
     return onnx.parser.parse_model(f"{head} {{ {body} }}")
 
 

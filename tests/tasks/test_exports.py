@@ -14,7 +14,7 @@ from helpers.__main__ import main
 from helpers.tasks import yolo_head
 
 FOLDER = Path(__file__).parents[1] / "exports"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.onnx"))
+NAMES = sorted(path.stem for path in FOLDER.glob("v8*.onnx"))
 CELLS = {"v8.3.0-wide": ((32, 52), (16, 26), (8, 13)),
          "v8.3.0-p2": ((32, 32), (16, 16), (8, 8), (4, 4)),
          "v8.3.0-two": ((8, 6), (4, 3))}  # fmt: skip
