@@ -12,6 +12,7 @@ import onnx
 from helpers.affine import QParams
 from helpers.graph import QDQ, Group, Model, float_name
 from helpers.integer.kernels import (
+    CONSTANT,
     FUSES_INTO_CONCAT,
     KERNELS,
     MOVES,
@@ -21,6 +22,7 @@ from helpers.integer.kernels import (
     Compute,
     Operator,
     dropped,
+    layout,
     refuse,
 )
 
@@ -59,6 +61,15 @@ def _whole_numbers(graph: Model) -> set[str]:
     return {v.name for v in values if v.type.tensor_type.elem_type in kinds} - set(graph.constants)
 
 
+def _readers(graph: Model) -> dict[str, list[str]]:
+    """{tensor of the float graph: the operators that read it}."""
+    readers: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        for t in node.input if node.op_type not in QDQ else ():
+            readers.setdefault(graph.float_names.get(t, t), []).append(node.op_type)
+    return readers
+
+
 class Builder:
     """Prepares one kernel after the other. A Concat reads what its producers make at its own scale: a second step."""
 
@@ -68,6 +79,8 @@ class Builder:
         self.steps: list[Step] = []
         self.entries: dict[str, str] = {}  # {a graph input at the scale of a Concat: that input}
         self.made: dict[str, tuple[Operator, list[str]]] = {}  # {tensor: what makes it, from which tensors}
+        self.readers = _readers(graph)
+        self.tiled: set[str] = set()  # tensors that the HTP lays out in tiles
         self.edge = set(graph.inputs)  # tensors that hold a graph input's codes unchanged
         self.whole = _whole_numbers(graph)  # indices and conditions, which have no scale
 
@@ -95,6 +108,8 @@ class Builder:
             kinds=[],
             edge=[],
         )
+        if CONSTANT + op.kind in KERNELS and any(s is not None and np.prod(s) == 1 for s in op.shapes):
+            op = replace(op, kind=CONSTANT + op.kind)
         if dropped(op, before := self._before(taken[:1])):
             op, taken = replace(before[0], outputs=op.outputs), self.made[taken[0]][1]
         self._prepare(op, taken, outputs)
@@ -128,10 +143,14 @@ class Builder:
             inputs=[self.qparams[t] for t in scaled],
             kinds=[self._kind(t, PASSES if op.kind == "Concat" else ()) for t in scaled],
             edge=[t in self.edge for t in scaled],
+            tiled=[t in self.tiled for t in scaled],
+            readers=self.readers.get(outputs[0], []),
         )
         self.steps.append(Step(KERNELS[op.kind](op), taken, outputs))
         if op.kind in MOVES and op.edge[0]:
             self.edge.update(outputs)
+        if layout.tiled(op.kind, op.tiled):
+            self.tiled.update(outputs)
         self.made |= dict.fromkeys(outputs, (op, taken))
 
     def _kind(self, tensor: str, passed: Collection[str]) -> str | None:

@@ -47,19 +47,19 @@ def _shifted(x: np.ndarray, places: int) -> np.ndarray:
     return (x + half) >> places
 
 
-def rescale_lut(source: QParams, target: QParams, first: bool = False) -> np.ndarray:
+def rescale_lut(source: QParams, target: QParams, first: bool = False, sign: int = 1) -> np.ndarray:
     """The table that takes every code of one scale to another: a 15-bit multiplier, halves up.
 
     q' = clamp(⌊(q − Z)·r + ½⌋ + Z'), r = S/S' in [2^(e−1), 2ᵉ). Two roundings where r < ½: once to 7 fractional
-    bits, then to none. `first`, straight behind the graph's input or at a Split behind a table, always rounds twice,
-    min(6, 7 − e) bits in between.
+    bits, then to none. `first`, of a tensor that lies flat, not in tiles, always rounds twice, min(6, 7 − e) bits in
+    between. `sign` −1 takes −x there.
 
     >>> rescale_lut(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
     array([0, 1, 1, 2, 2], dtype=uint8)
     """
     m, exponent = fixed_point(source.scale / target.scale, 15)
     e = int(exponent)
-    product, shift = (np.arange(256) - source.zero_point) * m, 15 - e  # product·2^−shift = (q − Z)·r
+    product, shift = (np.arange(256) - source.zero_point) * m * sign, 15 - e  # product·2^−shift = (q − Z)·r
     kept = shift  # fractional bits that the last rounding takes away
     if first:
         kept = min(6, 7 - e)

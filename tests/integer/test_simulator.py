@@ -85,8 +85,6 @@ def resized(n, **how):
 REFUSED = {
     "MaxPool node 'n1': MaxPool with ceil_mode": lambda n: pool(n, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
     "MaxPool node 'n1': its output has another scale": lambda n: pool(n, kernel_shape=[2, 2], width=50),
-    "Add node 'n0': a constant of one element": lambda n: n.op("Add", n.x, n.constant(np.float32([2])), width=9),
-    "Mul node 'n0': a constant of one element": lambda n: n.op("Mul", n.x, n.constant(np.float32(2)), width=9),
     "Mul node 'n0': S_a·S_b/S_y = .* is so large": lambda n: n.op("Mul", n.x, n.input(1, 8, 13, 11), width=0.01),
     "Resize node 'n1': Resize is done here as nearest": lambda n: resized(
         n, coordinate_transformation_mode="half_pixel"

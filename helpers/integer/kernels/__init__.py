@@ -5,6 +5,7 @@ import pkgutil
 
 from helpers.integer.kernels.clamp import dropped
 from helpers.integer.kernels.operator import (
+    CONSTANT,
     FUSES_INTO_CONCAT,
     KERNELS,
     MOVES,
@@ -20,6 +21,7 @@ for _file in pkgutil.iter_modules(__path__):  # a file's makers enter KERNELS wh
     importlib.import_module(f"{__name__}.{_file.name}")
 
 __all__ = [
+    "CONSTANT",
     "FUSES_INTO_CONCAT",
     "KERNELS",
     "MOVES",

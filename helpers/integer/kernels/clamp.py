@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from helpers.integer.kernels.operator import Operator, refuse
+from helpers.integer.kernels.operator import CONSTANT, Operator, refuse
 from helpers.integer.kernels.tables import bounds
 
 _SUMS = {"BatchNormalization", "Conv", "Gemm", "MatMul"}  # a MatMul with weights
-_ARITHMETIC = {"Add", "Conv", "ConvTranspose", "Gemm", "Mul", "SiLU", "Sub"}
+_CONSTANTS = {CONSTANT + kind for kind in ("Add", "Sub", "Mul", "Div")}
+_ARITHMETIC = _CONSTANTS | {"Add", "Conv", "ConvTranspose", "Gemm", "Mul", "SiLU", "Sub"}
 _JOINED = {  # {activation: what it is joined with, if that stands before it}
     "Clip": _ARITHMETIC,
     "Relu": _ARITHMETIC | _SUMS | {"InstanceNormalization"},

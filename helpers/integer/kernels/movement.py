@@ -67,7 +67,7 @@ def data_movement(op: Operator, move: Callable[[np.ndarray], list[np.ndarray]]) 
         if not same and (op.kind not in ("Split", "Slice") or op.kinds[0] not in COMPUTES):
             what = "its output has another scale than its input, known only of Split and Slice behind one that computes"
             refuse(op, what)
-        tables.append(None if same else htp_rounding.rescale_lut(x, y, first=op.kinds[0] in TABLED))
+        tables.append(None if same else htp_rounding.rescale_lut(x, y, first=not op.tiled[0]))
 
     def compute(codes: np.ndarray, *_) -> np.ndarray | list[np.ndarray]:
         outs = [_looked_up(t, out) for t, out in zip(tables, move(codes), strict=True)]

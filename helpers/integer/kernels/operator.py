@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -35,8 +35,11 @@ class Operator:
     outputs: list[QParams]
     kinds: list[str | None]
     edge: list[bool]
+    tiled: list[bool] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
 
 
+CONSTANT = "constant "  # "constant Add" is an Add of which an input is a constant of one element
 Maker = Callable[[Operator], Compute]
 KERNELS: dict[str, Maker] = {}  # {operator: its maker}; "SiLU" is x·σ(x), Sigmoid and Mul together
 # What is known of an operator beyond its kernel; each set holds operators' names.

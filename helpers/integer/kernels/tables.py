@@ -89,6 +89,14 @@ def bounds(op: Operator) -> tuple[float, float]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
+@kernel("Neg", FUSES_INTO_CONCAT)
+def neg(op: Operator) -> Compute:
+    """−x, a step to another scale by a negative multiplier: rounded twice, as of a tensor that lies flat."""
+    x, y = op.inputs[0], op.outputs[0]
+    table = htp_rounding.rescale_lut(x, y, first=True, sign=-1)
+    return lambda codes: table[codes]
+
+
 @kernel("Clip", FUSES_INTO_CONCAT, COMPUTES, TABLED)
 def clip(op: Operator) -> Compute:
     """min(max(x, low), high) as a table."""
