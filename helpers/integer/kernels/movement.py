@@ -26,12 +26,12 @@ _ONE_SCALE = 0.005  # scales that differ by less are one to the HTP at a Concat
 @kernel("Concat", FUSES_INTO_CONCAT, COMPUTES)
 def concat(op: Operator) -> Compute:
     """Inputs brought to the output's scale, then side by side. What can compute straight at that scale does so."""
-    tables = [_to_concat(op, *given) for given in zip(op.inputs, op.kinds, op.edge, strict=True)]
+    tables = [_to_concat(op, *given) for given in zip(op.inputs, op.kinds, op.edge, op.tiled, strict=True)]
     axis = op.attr["axis"]
     return lambda *xs: np.concatenate([_looked_up(t, x) for t, x in zip(tables, xs, strict=True)], axis)
 
 
-def _to_concat(op: Operator, x: QParams, kind: str | None, edge: bool) -> np.ndarray | None:
+def _to_concat(op: Operator, x: QParams, kind: str | None, edge: bool, tiled: bool) -> np.ndarray | None:
     """The table from an input's codes to those of the output; None where both have one scale, to within 0.5 %.
 
     Measured with one zero point: codes stay at S/S' = 0.9951 and 1.0049, and do not at 0.9949 and 1.0051.
@@ -45,7 +45,7 @@ def _to_concat(op: Operator, x: QParams, kind: str | None, edge: bool) -> np.nda
         return htp_rounding.function_lut(lambda value: value, x, y)
     if x.zero_point == y.zero_point and abs(x.scale / y.scale - 1) <= _ONE_SCALE:
         return None
-    return htp_rounding.rescale_lut(x, y)
+    return htp_rounding.rescale_lut(x, y, first=not tiled)
 
 
 def _looked_up(table: np.ndarray | None, codes: np.ndarray) -> np.ndarray:
