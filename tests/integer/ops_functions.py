@@ -84,6 +84,9 @@ NETS = {
     "Sub from scalar": arithmetic("Sub", -3, 3, first=True),
     "Mul scalar": arithmetic("Mul", 0.3, 3),
     "Mul scalar below 0": arithmetic("Mul", -3, -0.3),
+    "Mul scalar behind Conv": lambda n: n.op(
+        "Mul", n.conv(n.x, 8, 8), constant(n, 0.3, 3), width=n.rng.uniform(20, 40)
+    ),
     "Div scalar": arithmetic("Div", 0.3, 3),
     "Max scalar": arithmetic("Max", -1, 1),
     "Min scalar": arithmetic("Min", -1, 1),
