@@ -61,13 +61,21 @@ def _whole_numbers(graph: Model) -> set[str]:
     return {v.name for v in values if v.type.tensor_type.elem_type in kinds} - set(graph.constants)
 
 
-def _readers(graph: Model) -> dict[str, list[str]]:
+def _readers(graph: Model, stored: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
     """{tensor of the float graph: the operators that read it}."""
     readers: dict[str, list[str]] = {}
     for node in graph.nodes:
-        for t in node.input if node.op_type not in QDQ else ():
-            readers.setdefault(graph.float_names.get(t, t), []).append(node.op_type)
+        if node.op_type not in QDQ:
+            inputs = [graph.float_names.get(t, t) for t in node.input]
+            for t in inputs:
+                readers.setdefault(t, []).append(_kind(node.op_type, inputs, stored))
     return readers
+
+
+def _kind(op: str, inputs: Collection[str], stored: Mapping[str, np.ndarray]) -> str:
+    """The operator, by another name where one of its inputs is a constant of one element and the HTP's rule another."""
+    constant = any(t in stored and stored[t].size == 1 for t in inputs)
+    return CONSTANT + op if constant and CONSTANT + op in KERNELS else op
 
 
 class Builder:
@@ -79,7 +87,7 @@ class Builder:
         self.steps: list[Step] = []
         self.entries: dict[str, str] = {}  # {a graph input at the scale of a Concat: that input}
         self.made: dict[str, tuple[Operator, list[str]]] = {}  # {tensor: what makes it, from which tensors}
-        self.readers = _readers(graph)
+        self.readers = _readers(graph, stored)
         self.tiled: set[str] = set()  # tensors that the HTP lays out in tiles
         self.edge = set(graph.inputs)  # tensors that hold a graph input's codes unchanged
         self.whole = _whole_numbers(graph)  # indices and conditions, which have no scale
@@ -88,16 +96,17 @@ class Builder:
         """Prepare the kernel of one operator; raises ValueError where there is none, or a tensor is not uint8."""
         node = self.nodes[group.output]
         name = f"{node.op_type} node '{node.name or group.output}'"
-        if group.op not in KERNELS:
-            known = ", ".join(sorted(KERNELS))
-            raise ValueError(f"{name}: no integer kernel; use target 'cpu', or replace it by one of {known}.")
         source = self.graph.float_names
         inputs = list(group.inputs) if group.op == "SiLU" else [source.get(t, t) for t in node.input]
         outputs = [float_name(o) for o in node.output if o]
         taken = [t for t in inputs if t in self.qparams or t in self.whole]
-        self._refuse_types(group.op, name, [*taken, *outputs])
+        kind = _kind(group.op, taken, self.stored)
+        if kind not in KERNELS:
+            known = ", ".join(sorted(KERNELS))
+            raise ValueError(f"{name}: no integer kernel; use target 'cpu', or replace it by one of {known}.")
+        self._refuse_types(kind, name, [*taken, *outputs])
         op = Operator(
-            kind=group.op,
+            kind=kind,
             name=name,
             attr={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
             stored=[self.stored.get(t, self.graph.constants.get(t)) for t in inputs],

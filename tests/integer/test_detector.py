@@ -106,7 +106,7 @@ def equal(truths):
 def test_another_rule_would_be_caught(rule, truths, monkeypatch):
     assert equal(truths)
     name, wrong = WRONG[rule]
-    for module in (htp_rounding, activations, integer.simulator):
+    for module in (htp_rounding, activations, integer.builder):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, wrong)
     assert not equal(truths)
