@@ -179,9 +179,11 @@ class Builder:
         if tensor in self.edge or tensor not in self.made:
             return tensor
         op, taken = self.made[tensor]
+        if op.kind in MOVES - {"Split", "Slice"} and op.inputs[0] != op.outputs[0]:
+            refuse(op, f"its output, its input and Concat '{target}' have three scales, which is not known here")
         if op.kind in FUSES_INTO_CONCAT | PASSES and self.qparams[tensor].zero_point == 0 != wanted.zero_point:
             # A range that begins at 0 clamps there, so the HTP keeps it and recodes.
-            if op.kind in PASSES and self._kind(tensor, PASSES) not in TABLED:
+            if self._kind(tensor, PASSES) not in TABLED and (op.kind in PASSES or (op.kind != "Conv" and any(op.edge))):
                 refuse(
                     op, f"its output has Z = 0 and Concat '{target}' another scale, whose rounding is not known here"
                 )

@@ -70,6 +70,18 @@ def rescale_lut(source: QParams, target: QParams, first: bool = False, sign: int
     return np.clip(_shifted(product, kept) + target.zero_point, 0, 255).astype(np.uint8)
 
 
+def half_float_lut(source: QParams, target: QParams) -> np.ndarray:
+    """The table that takes every code of one scale to another where the HTP computes in float16.
+
+    x = float16((q − Z)·float16(S)), and q' as `quantize_input` makes it of x.
+
+    >>> half_float_lut(QParams(0.5, 0, "uint8"), QParams(1.0, 0, "uint8"))[:5]
+    array([0, 1, 1, 2, 2], dtype=uint8)
+    """
+    real = (np.arange(256) - int(source.zero_point)) * np.float64(np.float16(source.scale))
+    return quantize_input(real.astype(np.float16), target)
+
+
 def function_lut(function: Callable[[np.ndarray], np.ndarray], source: QParams, target: QParams) -> np.ndarray:
     """A function of one code as 256 codes: q' = clamp(round(f(x)·r + Z')), r = float32(1/S'), half to even, Z' inside.
 

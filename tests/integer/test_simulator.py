@@ -5,7 +5,7 @@ import onnx.parser
 import pytest
 import threadpoolctl
 from conftest import needs_htp
-from nets import NETS, Net, off_zero, on, pool
+from nets import NETS, Net, off_zero, on
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers import integer, qdq, session
@@ -83,8 +83,6 @@ def resized(n, **how):
 
 
 REFUSED = {
-    "MaxPool node 'n1': MaxPool with ceil_mode": lambda n: pool(n, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
-    "MaxPool node 'n1': its output has another scale": lambda n: pool(n, kernel_shape=[2, 2], width=50),
     "Mul node 'n0': S_a·S_b/S_y = .* is so large": lambda n: n.op("Mul", n.x, n.input(1, 8, 13, 11), width=0.01),
     "Resize node 'n1': Resize is done here as nearest": lambda n: resized(
         n, coordinate_transformation_mode="half_pixel"
@@ -156,7 +154,6 @@ def test_one_dimension_old_opsets_and_second_scales_are_refused():
     old.opset_import[0].version = 12
     half.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     cases = [
-        (windowed("MaxPool", kernel_shape=[3]), "MaxPool node 'n': a window of 1 dimension"),
         (two, "tensor 'x' has two scales in its Q and DQ nodes"),
         (old, "the graph has opset 12"),
         (half, "input 'x' is float16"),

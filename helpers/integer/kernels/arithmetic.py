@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.affine import QParams
-from helpers.integer.kernels.movement import rescale
+from helpers.integer import htp_rounding
 from helpers.integer.kernels.operator import COMPUTES, FUSES_INTO_CONCAT, Compute, Operator, kernel, refuse
 
 
@@ -26,20 +26,20 @@ def add(op: Operator) -> Compute:
     c = Z_y·2ᵏ − Z_a·m_a − Z_b·m_b + 2ᵏ⁻¹, rounded to a multiple of 2⁸, halves down.
     """
     a, b = two_inputs(op)
-    return _weighted_sum(op, (a, b), a.scale + b.scale, sign=1)
+    return _weighted_sum(op, (a, b), float(a.scale + b.scale), sign=1)
 
 
-@kernel("Sub", COMPUTES)
+@kernel("Sub", FUSES_INTO_CONCAT, COMPUTES)
 def sub(op: Operator) -> Compute:
     """Difference of two tensors: as `add`, with −m_b, and k = 14 − exponent of max(S_a, S_b)/S_y."""
     a, b = two_inputs(op)
-    return _weighted_sum(op, (a, b), max(a.scale, b.scale), sign=-1)
+    return _weighted_sum(op, (a, b), max(float(a.scale), float(b.scale)), sign=-1)
 
 
 def _weighted_sum(op: Operator, inputs: tuple[QParams, QParams], reach: float, sign: int) -> Compute:
     """q = clamp(⌊(q_a·m_a ± q_b·m_b + c)·2⁻ᵏ⌋) as `add` says; `reach` is the scale that sets k."""
     (a, b), y = inputs, op.outputs[0]
-    k = min(15, 14 - int(np.frexp(reach / y.scale)[1]))
+    k = min(15, 14 - int(np.frexp(reach / float(y.scale))[1]))
     if k < 0:
         refuse(
             op, "its inputs' scales are so large beside its output's that the rounding is not known, widen its output"
@@ -53,21 +53,21 @@ def _weighted_sum(op: Operator, inputs: tuple[QParams, QParams], reach: float, s
     return lambda p, q: np.clip((left[p] + right[q]) >> k, 0, 255).astype(np.uint8)
 
 
-@kernel("Max", COMPUTES)
+@kernel("Max", FUSES_INTO_CONCAT, COMPUTES)
 def larger(op: Operator) -> Compute:
-    """The larger of two tensors, each brought to the output's scale first."""
+    """The larger of two tensors, each brought to the output's scale first, by two roundings."""
     return _choice(op, np.maximum)
 
 
-@kernel("Min", COMPUTES)
+@kernel("Min", FUSES_INTO_CONCAT, COMPUTES)
 def smaller(op: Operator) -> Compute:
-    """The smaller of two tensors, each brought to the output's scale first."""
+    """The smaller of two tensors, each brought to the output's scale first, by two roundings."""
     return _choice(op, np.minimum)
 
 
 def _choice(op: Operator, choose: np.ufunc) -> Compute:
-    two_inputs(op)
-    left, right = rescale(op, 0), rescale(op, 1)
+    y = op.outputs[0]
+    left, right = (htp_rounding.rescale_lut(x, y, first=True) for x in two_inputs(op))
     return lambda p, q: choose(left[p], right[q])
 
 

@@ -22,6 +22,8 @@ from helpers.integer.kernels.operator import (
 
 _ONE_SCALE = 0.005  # scales that differ by less are one to the HTP at a Concat
 
+_UNKNOWN_AT_CONCAT = {"DepthToSpace", "SpaceToDepth", "Tile", "Gather", "Expand", "Pad"}
+
 
 @kernel("Concat", FUSES_INTO_CONCAT, COMPUTES)
 def concat(op: Operator) -> Compute:
@@ -39,6 +41,8 @@ def _to_concat(op: Operator, x: QParams, kind: str | None, edge: bool, tiled: bo
     y = op.outputs[0]
     if x == y:
         return None
+    if kind in _UNKNOWN_AT_CONCAT:
+        refuse(op, f"an input that a {kind} makes at another scale is not known here, give both one scale")
     if edge or kind is None:
         refuse(op, "an input that a constant or a graph input gives unchanged, at another scale, is not known here")
     if kind in TABLED:
@@ -52,28 +56,37 @@ def _looked_up(table: np.ndarray | None, codes: np.ndarray) -> np.ndarray:
     return codes if table is None else table[codes]
 
 
-def rescale(op: Operator, index: int = 0) -> np.ndarray:
-    """The table from the codes of one input to the output's scale; straight behind a graph input it rounds twice."""
-    x, y = op.inputs[index], op.outputs[0]
-    return np.arange(256, dtype=np.uint8) if x == y else htp_rounding.rescale_lut(x, y, first=op.edge[index])
+def rescale(op: Operator) -> np.ndarray:
+    """The table from the input's codes to the output's scale; straight behind a graph input it rounds twice."""
+    return htp_rounding.rescale_lut(op.inputs[0], op.outputs[0], first=op.edge[0])
 
 
 def data_movement(op: Operator, move: Callable[[np.ndarray], list[np.ndarray]]) -> Compute:
     """An operator that only moves codes, and the table to the output's scale behind it, where that differs."""
-    x = op.inputs[0]
-    tables: list[np.ndarray | None] = []
-    for y in op.outputs:
-        same = (y.scale, y.zero_point) == (x.scale, x.zero_point)
-        if not same and (op.kind not in ("Split", "Slice") or op.kinds[0] not in COMPUTES):
-            what = "its output has another scale than its input, known only of Split and Slice behind one that computes"
-            refuse(op, what)
-        tables.append(None if same else htp_rounding.rescale_lut(x, y, first=not op.tiled[0]))
+    tables = [_to_own_scale(op, y) for y in op.outputs]
 
     def compute(codes: np.ndarray, *_) -> np.ndarray | list[np.ndarray]:
         outs = [_looked_up(t, out) for t, out in zip(tables, move(codes), strict=True)]
         return outs[0] if len(outs) == 1 else outs
 
     return compute
+
+
+# Operators that the HTP runs in float16 where their output has a scale of its own, and those it runs on integers.
+_IN_HALF_FLOATS = {"MaxPool", "Reshape", "Flatten", "Unsqueeze", "Resize", "Gather", "Tile"}
+_IN_INTEGERS = {"Split", "Slice", "Transpose"}
+
+
+def _to_own_scale(op: Operator, y: QParams) -> np.ndarray | None:
+    """The table from an input's codes to those of output `y`, None where both have one scale."""
+    x = op.inputs[0]
+    if (y.scale, y.zero_point) == (x.scale, x.zero_point):
+        return None
+    if op.kind in _IN_HALF_FLOATS:
+        return htp_rounding.half_float_lut(x, y)
+    if op.kind in _IN_INTEGERS and (op.edge[0] or op.kinds[0] in COMPUTES):
+        return htp_rounding.rescale_lut(x, y, first=not op.tiled[0])
+    refuse(op, "its output has another scale than its input, whose rounding is not known here, give both one scale")
 
 
 @kernel("Split", MOVES)
@@ -116,7 +129,7 @@ def gather(op: Operator) -> Compute:
     return data_movement(op, lambda x: [np.take(x, indices, axis)])
 
 
-_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge"}
+_PAD_MODES = ("constant", "reflect", "edge")
 
 
 @kernel("Pad", MOVES)
@@ -138,7 +151,7 @@ def _padded(op: Operator, x: np.ndarray, amounts: np.ndarray, mode: str) -> np.n
     widths[axes] = amounts.reshape(2, -1).T
     if mode == "constant":
         return np.pad(x, widths, constant_values=_pad_code(op))
-    return np.pad(x, widths, mode=mode)
+    return np.pad(x, widths, mode="edge" if mode == "edge" else "reflect")
 
 
 def _pad_code(op: Operator) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.integer import htp_rounding
 from helpers.integer.kernels.movement import rescale
-from helpers.integer.kernels.operator import COMPUTES, Compute, Operator, kernel, refuse, stored
+from helpers.integer.kernels.operator import COMPUTES, FUSES_INTO_CONCAT, Compute, Operator, kernel, refuse, stored
 
 
 def _axes(op: Operator) -> tuple[int, ...] | None:
@@ -40,14 +40,22 @@ def _extreme(op: Operator, extreme: Callable[..., np.ndarray]) -> Compute:
     return lambda x: table[extreme(x, axes, keepdims=keep)]
 
 
-@kernel("ReduceMean", COMPUTES)
+@kernel("ReduceMean", FUSES_INTO_CONCAT, COMPUTES)
 def reduce_mean(op: Operator) -> Compute:
-    """TODO"""
+    """The mean of each channel: q = clamp(⌊Σ(q_x − Z)·m·2⁻ᵏ + ½⌋ + Z'), m = ⌊S/(n·S')·2ᵏ − ¼⌋ in 15 bits.
+
+    The −¼ is fitted, not derived: of 45 scales it gives 43 exactly, and the others to 99.7 %, at most 1 step off.
+    """
     x, y, axes = op.inputs[0], op.outputs[0], _axes(op)
-    ratio = float(x.scale) / float(y.scale)
+    rank = len(op.sizes[0])
+    if rank != 4 or axes is None or {i % rank for i in axes} != {2, 3}:
+        refuse(op, "ReduceMean is known here only over the last two axes of four, a picture's height and width")
+    ratio, keep = float(x.scale) / float(y.scale), bool(op.attr.get("keepdims", 1))
 
     def compute(codes: np.ndarray) -> np.ndarray:
-        sums = (codes.astype(np.int64) - int(x.zero_point)).sum(axes, keepdims=bool(op.attr.get("keepdims", 1)))
-        return htp_rounding.scale_sum(sums, ratio * sums.size / codes.size, int(y.zero_point))
+        sums = (codes.astype(np.int64) - int(x.zero_point)).sum(axes, keepdims=keep)
+        real = ratio * sums.size / codes.size
+        exponent = int(np.frexp(real)[1])
+        return htp_rounding.scale_sum(sums, real - 2.0 ** (exponent - 15) * 0.75, int(y.zero_point))
 
     return compute

@@ -24,22 +24,17 @@ def flatten(op: Operator) -> Compute:
     return data_movement(op, lambda x: [x.reshape(int(np.prod(x.shape[:axis])), -1)])
 
 
-def _axes(op: Operator) -> tuple[int, ...] | None:
-    """The axes of a Squeeze or Unsqueeze; None where it names none."""
-    return tuple(int(i) for i in stored(op, 1, "axes")) if len(op.stored) > 1 else None
-
-
 @kernel("Squeeze", MOVES, PASSES)
 def squeeze(op: Operator) -> Compute:
     """The same codes without the axes of size 1 that it names; without names, all of them."""
-    axes = _axes(op)
+    axes = tuple(stored(op, 1, "axes").tolist()) if len(op.stored) > 1 else None
     return data_movement(op, lambda x: [np.squeeze(x, axes)])
 
 
 @kernel("Unsqueeze", MOVES, PASSES)
 def unsqueeze(op: Operator) -> Compute:
     """The same codes with new axes of size 1."""
-    axes = _axes(op)
+    axes = tuple(stored(op, 1, "axes").tolist())
     return data_movement(op, lambda x: [np.expand_dims(x, axes)])
 
 
