@@ -3,7 +3,8 @@
     python tests/benchmarks/networks_integer.py [name …]
 
 Networks of torchvision and one block of ultralytics' YOLO11, exported here. Prints the network, its operators, the
-share of equal codes and the largest distance in steps over its outputs, and the integers' seconds; or why it is refused.
+share of equal codes and the largest distance in steps over its outputs, and the integers' seconds;
+or why it is refused.
 """
 
 import sys
