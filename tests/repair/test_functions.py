@@ -14,9 +14,7 @@ CONSTANTS = "float three = {3.0}, float six = {6.0}, float zero = {0.0}, float h
 
 
 def net(body, outputs="float[4] y", opset=20):
-    text = (
-        f'<ir_version: 9, opset_import: ["": {opset}]> g (float[4] x) => ({outputs}) <{CONSTANTS}, float one = {{1.0}}>'
-    )
+    text = f'<ir_version: 9, opset_import: ["": {opset}]> g (float[4] x) => ({outputs}) <{CONSTANTS}, float one = {{1.0}}>'
     return onnx.parser.parse_model(f"{text} {{ {body} }}")
 
 
