@@ -186,7 +186,7 @@ def _runs(path: Path, feeds: list[Feed]) -> list[list[Any]]:
 def channel_noise(reference: Sequence[Sequence[Any]], test: Sequence[Sequence[Any]]) -> float:
     """Mean over outputs and their channels of min(1, Σ (a − b)² / Σ a²), so that a small channel counts as a large one.
 
-    Channels are the shortest axis longer than one; both hold a list of outputs for each feed.
+    Channels are the second axis of four, else the shortest longer than one; both hold a list of outputs for each feed.
 
     >>> a, b = np.float32([[[100, 100, 100], [1, 1, 1]]]), np.float32([[[100, 100, 100], [0, 0, 0]]])
     >>> channel_noise([[a]], [[b]])
@@ -196,7 +196,7 @@ def channel_noise(reference: Sequence[Sequence[Any]], test: Sequence[Sequence[An
     for outputs in zip(*(zip(a, b, strict=True) for a, b in zip(reference, test, strict=True)), strict=True):
         one, other = (np.stack([np.asarray(pair[k], np.float64) for pair in outputs]) for k in (0, 1))
         axes = [k for k in range(1, one.ndim) if one.shape[k] > 1]
-        axis = min(axes, key=lambda k: one.shape[k]) if axes else 0
+        axis = 2 if one.ndim == 5 else min(axes, key=lambda k: one.shape[k], default=0)
         rest = tuple(k for k in range(one.ndim) if k != axis)
         signal, noise = (one**2).sum(rest), ((one - other) ** 2).sum(rest)
         shares.append(np.minimum(noise / np.maximum(signal, 1e-30), 1).mean())

@@ -159,12 +159,12 @@ def test_codes_at_the_edges_of_the_graph_are_taken_as_they_are(int8, picture, tm
 def test_bad_input_is_one_sentence(int8, cut, ranges, picture, tmp_path):
     x = picture[0]["images"]
     model = onnx.load(int8)
-    next(n for n in model.graph.node if n.op_type == "MaxPool").op_type = "GlobalMaxPool"
+    next(n for n in model.graph.node if n.op_type == "MaxPool").op_type = "LRN"
     a16 = qdq.quantize_model(cut, tmp_path / "a16.onnx", ranges, a16=[next(iter(ranges))])
     cases = [
         (
             lambda: integer.Simulator(model),
-            "GlobalMaxPool node '/model.9/m/MaxPool': no integer kernel; use target 'cpu'",
+            "LRN node '/model.9/m/MaxPool': no integer kernel; use target 'cpu'",
         ),
         (lambda: integer.Simulator(a16), "is uint16; quantize every activation to uint8"),
         (lambda: integer.Simulator(cut), "is float32; quantize every activation to uint8"),
