@@ -77,6 +77,4 @@ NETS = {
     "Flatten": lambda n: behind_conv(n, "Flatten", axis=2),
     "Expand": lambda n: behind_conv(n, "Expand", whole(2, 8, 13, 11)),
     "Tile": lambda n: behind_conv(n, "Tile", whole(1, 2, 1, 1)),
-    "MaxPool, a scale of its own": lambda n: behind_conv(n, "MaxPool", **HALVES, own=True),
-    "Tile, a scale of its own": lambda n: behind_conv(n, "Tile", whole(1, 1, 2, 1), own=True),
 }

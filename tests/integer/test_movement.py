@@ -25,6 +25,32 @@ def test_every_operator_gives_the_codes_of_the_htp(name, tmp_path):
         np.testing.assert_array_equal(*compare(name, NETS[name], tmp_path, seed))
 
 
+OWN_SCALE = ["MaxPool 2x2 s2", "Resize nearest asym floor"]  # the quantizer gives these their input's scale
+
+
+@needs_htp
+@pytest.mark.parametrize("name", OWN_SCALE)
+def test_with_a_scale_of_its_own_it_gives_the_codes_of_the_htp(name, tmp_path):
+    for seed in range(3):
+        net = Net(np.random.default_rng([seed, *name.encode()]), 1, 8, 13, 11)
+        output = NETS[name](net)
+        model, feed, source = net.quantize(tmp_path, output), net.feed(), net.nodes[-1].input[0]
+        low, high = net.ranges[source]
+        qdq.set_range(model, output, low * 0.8 - 0.5, high * 0.7 + 0.5)
+        params = qdq.list_qparams(model)
+        assert params[output].scale != params[source].scale
+        np.testing.assert_array_equal(integer.run(model, feed)[output], on("htp", model, feed, tmp_path)[0])
+
+
+def test_an_own_scale_in_front_of_a_concat_of_a_third_is_refused(tmp_path):
+    net = Net(np.random.default_rng(0), 1, 8, 13, 11)
+    output = joined(net, lambda n: behind_conv(n, "MaxPool", kernel_shape=[2, 2], off=True))
+    model = net.quantize(tmp_path, output)
+    qdq.set_range(model, "t1_0", -50, 50)
+    with pytest.raises(ValueError, match=r"MaxPool node 'n1': its output, its input and Concat .* have three scales"):
+        integer.Simulator(model)
+
+
 def joined(n, build):
     """A Concat, at another scale, of what `build` makes twice of a net."""
     x, y = build(n), build(n)
@@ -65,8 +91,9 @@ REFUSED = {
     "Concat node 'n4': an input that a Gather makes": lambda n: joined(
         n, lambda n: behind_conv(n, "Gather", np.int64([0, 1]), axis=1, off=True)
     ),
-    "Tile node 'n1': its output, its input and Concat 't4_0' have three scales": lambda n: joined(
-        n, lambda n: behind_conv(n, "Tile", np.int64([1, 1, 2, 1]), own=True, off=True)
+    "Gather node 'n1': its output has another scale": lambda n: behind_conv(n, "Gather", np.int64([0, 1]), axis=1),
+    "MaxPool node 'n1': the HTP takes no MaxPool with dilations": lambda n: behind_conv(
+        n, "MaxPool", kernel_shape=[3, 3], dilations=[2, 2]
     ),
 }
 
@@ -76,7 +103,7 @@ def test_what_is_not_proved_is_refused_by_name(message, tmp_path):
     net = Net(np.random.default_rng(0), 1, 8, 13, 11)
     output = REFUSED[message](net)
     model = net.quantize(tmp_path, output)
-    if "Average" in message and "another" in message:
+    if "another scale" in message:
         qdq.set_range(model, output, -50, 50)
     with pytest.raises(ValueError, match=message) as caught:
         integer.Simulator(model)

@@ -73,7 +73,7 @@ def data_movement(op: Operator, move: Callable[[np.ndarray], list[np.ndarray]]) 
 
 
 # Operators that the HTP runs in float16 where their output has a scale of its own, and those it runs on integers.
-_IN_HALF_FLOATS = {"MaxPool", "Reshape", "Flatten", "Unsqueeze", "Resize", "Gather", "Tile"}
+_IN_HALF_FLOATS = {"MaxPool", "Resize"}
 _IN_INTEGERS = {"Split", "Slice", "Transpose"}
 
 

@@ -69,6 +69,8 @@ def _over(x: np.ndarray, along: list[Along], join: Callable[[np.ndarray, np.ndar
 def maxpool(op: Operator) -> Compute:
     """The largest code under the window; the order of codes is the order of numbers. The margin never wins."""
     along = windows(op)
+    if any(one.dilation > 1 for one in along):
+        refuse(op, "the HTP takes no MaxPool with dilations, export without them")
     return data_movement(op, lambda x: [_over(x, along, np.maximum)])
 
 

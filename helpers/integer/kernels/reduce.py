@@ -44,7 +44,8 @@ def _extreme(op: Operator, extreme: Callable[..., np.ndarray]) -> Compute:
 def reduce_mean(op: Operator) -> Compute:
     """The mean of each channel: q = clamp(⌊Σ(q_x − Z)·m·2⁻ᵏ + ½⌋ + Z'), m = ⌊S/(n·S')·2ᵏ − ¼⌋ in 15 bits.
 
-    The −¼ is fitted, not derived: of 45 scales it gives 43 exactly, and the others to 99.7 %, at most 1 step off.
+    The −¼ is fitted, not derived: on 60 random nets that it was not fitted to, 59 are exact and one has one code in 64
+    1 step off.
     """
     x, y, axes = op.inputs[0], op.outputs[0], _axes(op)
     rank = len(op.sizes[0])
