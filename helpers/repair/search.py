@@ -36,11 +36,11 @@ def search_a16(
     """Which tensors to give 16 bits: the Pareto front [{"a16": tensors, "drift": the task's drift}], growing.
 
     Candidates are the first `tries` activation functions from the input on that are left (what goes wrong there is
-    carried through everything behind), half as many tensors with the least SQNR of their own codes, and what the task
-    puts first (a detector's DFL logits). Greedy: the one that lowers the drift's `total` most joins, until `share` of
-    all tensors is spent (copies of 8-bit inputs counted) or nothing helps. Tensors that store one scale go together.
-    `wide` {tensor: (rmin, rmax)} is what 16 bits cover. `target`: 'cpu' is quick, 'htp' exact; 'integer' has no
-    uint16. `seen`: what `Task.reference_outputs` gave for the feeds, if it is known.
+    carried through everything behind), where there are none the tensors with the least SQNR of their own codes, and
+    what the task puts first (a detector's DFL logits). Greedy: the one that lowers the drift's `total` most joins,
+    until `share` of all tensors is spent (copies of 8-bit inputs counted) or nothing helps. Tensors that store one
+    scale go together. `wide` {tensor: (rmin, rmax)} is what 16 bits cover. `target`: 'cpu' is quick, 'htp' exact.
+    `seen`: what `Task.reference_outputs` gave for the feeds, if it is known.
 
     Raises ValueError as `holdout.again`, `Task.reference_outputs` and `qdq.quantize_model` do.
     """
@@ -59,7 +59,6 @@ def search_a16(
             for block in candidates.left(chosen, limit):
                 drift, count = trial.measure(chosen + block)
                 bar.update()
-                candidates.gains[block[0]] = least.total - drift.total
                 if count <= limit:  # 8-bit inputs are copied to 16 bits, and the copies count
                     found.append((drift, block))
             if not found:
@@ -94,10 +93,10 @@ class _Trial:
 
 
 class _Candidates:
-    """Groups of tensors that may get 16 bits; `gains`: what each won when it was last tried, by its first tensor."""
+    """Groups of tensors that may get 16 bits, in the order in which they are tried."""
 
     def __init__(self, model: Model, trial: _Trial, first: list[list[str]], tries: int):
-        self.tries, self.gains = tries, dict[str, float]()
+        self.tries = tries
         splits = {n.input[0]: list(n.output) for n in model.nodes if n.op_type == "Split"}
         known = trial.groups
         blocks = [[*b.tensors, *splits.get(b.y, [])] for b in function_blocks(model)]
@@ -108,17 +107,15 @@ class _Candidates:
         self.first = [whole for group in first if (whole := _together(group, known))]
 
     def left(self, chosen: list[str], limit: int) -> list[list[str]]:
-        """The groups to try next: those that are new, and of those tried before the three that won most."""
+        """The groups to try next."""
         room = limit - len(chosen)
 
         def fits(groups: list[list[str]]) -> list[list[str]]:
             return [g for g in groups if g and len(g) <= room and not set(g) & set(chosen)]
 
-        found = fits(self.blocks)[: self.tries] + fits(self.loud)[: self.tries // 2] + fits(self.first)
-        unique = list({group[0]: group for group in found}.values())
-        new = [group for group in unique if group[0] not in self.gains]
-        old = sorted((g for g in unique if g[0] in self.gains), key=lambda g: -self.gains[g[0]])
-        return new + old[:3]
+        blocks = fits(self.blocks)[: self.tries]
+        loud = [] if blocks else fits(self.loud)[: self.tries]
+        return list({group[0]: group for group in blocks + loud + fits(self.first)}.values())
 
 
 def _together(names: list[str], groups: Mapping[str, tuple[str, ...]]) -> list[str]:

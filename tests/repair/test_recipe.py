@@ -8,7 +8,7 @@ def test_the_recipe_is_better_than_its_start_and_says_what_it_did(cut, tmp_path)
     fp32, feeds = cut, list(vision.Feeds(assets.images()[:4], cut))
     made = repair.quantize_best(fp32, feeds, tmp_path / "best.onnx", probe=2, rounding=2, share=0.025)
     total = [step["score"] + step["box"] for step in made["steps"]]
-    assert min(total) < 0.95 * total[0]
+    assert min(total) < 0.8 * total[0]
     params = qdq.list_qparams(tmp_path / "best.onnx")
     wide = {t for t, qp in params.items() if qp.dtype == "uint16"}
     assert set(made["a16"]) <= wide and 0 < len(wide) <= 0.025 * len(made["ranges"]), "copies count too"
