@@ -203,9 +203,10 @@ def committed(task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def measure(name: str) -> None:
     """Print what the exported model reaches on the committed validation pictures, in ONNX Runtime on the CPU."""
-    import onnxruntime
+    sys.path.insert(0, str(HERE.parent))
+    from helpers import targets
 
-    session = onnxruntime.InferenceSession(HERE / f"{name}.onnx", providers=["CPUExecutionProvider"])
+    session = targets.load(HERE / f"{name}.onnx")
     pictures, wanted = committed(NETS[name][0], "validation")
     inputs = (pictures.transpose(0, 3, 1, 2) / 255).astype(np.float32)
     said = np.concatenate([session.run(None, {"image": x[None]})[0] for x in inputs]).argmax(1)
