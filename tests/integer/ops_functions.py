@@ -79,6 +79,8 @@ NETS = {
     "Sin": unary("Sin", -1, 1),
     "Cos": unary("Cos", -1, 1),
     "Pow 2": lambda n: n.op("Pow", two(n, "Add"), n.constant(np.float32(2)), width=n.rng.uniform(4, 12)),
+    "Reciprocal": unary("Reciprocal", -3, 3),
+    "ThresholdedRelu": unary("ThresholdedRelu", 0, 6, alpha=0.7),
     "Add scalar": arithmetic("Add", -3, 3),
     "Sub scalar": arithmetic("Sub", -3, 3),
     "Sub from scalar": arithmetic("Sub", -3, 3, first=True),
