@@ -88,7 +88,6 @@ class Builder:
         self.entries: dict[str, str] = {}  # {a graph input at the scale of a Concat: that input}
         self.made: dict[str, tuple[Operator, list[str]]] = {}  # {tensor: what makes it, from which tensors}
         self.readers = _readers(graph, stored)
-        self.clipped: set[str] = set()  # outputs of a Clip that is left to their range
         self.tiled: set[str] = set()  # tensors that the HTP lays out in tiles
         self.edge = set(graph.inputs)  # tensors that hold a graph input's codes unchanged
         self.whole = _whole_numbers(graph)  # indices and conditions, which have no scale
@@ -121,8 +120,6 @@ class Builder:
         if CONSTANT + op.kind in KERNELS and any(s is not None and np.prod(s) == 1 for s in op.shapes):
             op = replace(op, kind=CONSTANT + op.kind)
         if dropped(op, before := self._before(taken[:1])):
-            if op.kind == "Clip":
-                self.clipped.update(outputs)
             op, taken = replace(before[0], outputs=op.outputs), self.made[taken[0]][1]
         self._prepare(op, taken, outputs)
 
@@ -184,8 +181,6 @@ class Builder:
         op, taken = self.made[tensor]
         if op.kind in MOVES - {"Split", "Slice"} and op.inputs[0] != op.outputs[0]:
             refuse(op, f"its output, its input and Concat '{target}' have three scales, which is not known here")
-        if tensor in self.clipped and op.kind != "Conv" and self.qparams[tensor].zero_point:
-            refuse(op, f"a Clip stands between it and Concat '{target}' of another scale, which is not known here")
         if op.kind in FUSES_INTO_CONCAT | PASSES and self.qparams[tensor].zero_point == 0 != wanted.zero_point:
             # A range that begins at 0 clamps there, so the HTP keeps it and recodes.
             if self._kind(tensor, PASSES) not in TABLED and (op.kind in PASSES or (op.kind != "Conv" and any(op.edge))):
