@@ -142,11 +142,15 @@ def overlay(experiment: Experiment, index: int, target: str = "cpu", width: floa
     fig = experiment.task.picture(experiment.inputs[index], experiment.reference[index], test, experiment.names)
     fig.set_size_inches(width, height)
     ax = fig.axes[0]
-    if not ax.axison:  # an image: it fills the figure below its title
+    if _image_alone(fig):  # it fills the figure below its title
         fig.set_layout_engine("none")  # a third of the time that it takes to draw
         ax.set_position((0, 0, 1, 1 - 0.28 / height))
     ax.title.set_fontsize(min(11, 2.4 * width))
     return fig
+
+
+def _image_alone(figure: Figure) -> bool:
+    return len(figure.axes) == 1 and not figure.axes[0].axison
 
 
 def photo(experiment: Experiment, index: int, target: str, width: float, height: float) -> str:
@@ -154,7 +158,7 @@ def photo(experiment: Experiment, index: int, target: str, width: float, height:
     figure = overlay(experiment, index, target, width, height)
     ax, words = figure.axes[0], experiment.task.words
     title = ax.get_title()
-    if ax.axison:
+    if not _image_alone(figure):
         return img(figure)
     ax.set_title("")
     ax.set_position((0, 0, 1, 1))

@@ -209,3 +209,12 @@ def test_a_model_of_the_last_resort_opens_with_its_outputs_before_and_after(tmp_
     assert left.get_xlabel() == "FP32, of the largest" and "error" in right.get_ylabel()
     with pytest.raises(ValueError, match="task 'poetry' is unknown; choose one of"):
         widgets.workbench(model, folder, task="poetry")
+
+
+def test_a_picture_beside_others_stays_in_its_place():
+    few = assets.images("classification/validation")[:1]
+    ui = widgets.workbench(assets.model("shapes_classifier"), few, assets.images("classification/calibration")[:4])
+    assert ui.wait() and ui.experiment.task.name == "classification"
+    left, right = report.overlay(ui.experiment, 0).axes
+    left.figure.draw_without_rendering()
+    assert left.get_position().x1 <= right.get_position().x0
