@@ -15,9 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxslim
-import torch
-import torchvision
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integer"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -27,7 +24,12 @@ from helpers import calibrate, integer, qdq, session
 
 
 def torchvision_net(name):
-    return lambda: (torchvision.models.get_model(name, weights=None), (1, 3, 96, 96))
+    def make():
+        import torchvision  # of the extra, as all that exports
+
+        return torchvision.models.get_model(name, weights=None), (1, 3, 96, 96)
+
+    return make
 
 
 def attention():
@@ -43,6 +45,8 @@ NETWORKS["YOLO11 attention"] = attention
 
 def randomized(net):
     """The network with means and variances in its normalizations, as if it had been trained."""
+    import torch
+
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
@@ -51,12 +55,13 @@ def randomized(net):
 
 
 def exported(name, folder):
+    import torch
+
     torch.manual_seed(0)
     net, shape = NETWORKS[name]()
     path = folder / "float.onnx"
     torch.onnx.export(randomized(net), torch.zeros(shape), path, opset_version=17, dynamo=False, input_names=["x"])
-    onnxslim.slim(str(path), str(path))
-    return path, shape
+    return qdq.prepare(path).model.save(path), shape
 
 
 def main(*names: str) -> None:
