@@ -49,7 +49,7 @@ class FunctionError:
         edges = h.edges
         self.x, self.weight = np.clip((edges[1:] + edges[:-1]) / 2, low, high), h.counts / h.n
         self.true = function(self.x)
-        self.lows = min(low, 0.0) * 2 ** -np.arange(0, 6, 0.12) if low < 0 else np.zeros(1)
+        self.lows = np.unique(np.maximum(min(low, 0.0), -np.geomspace(1.3, 32, 40)))  # where functions bend
         self.highs = max(high, 1e-3 * max(-low, 1.0)) * 2 ** -np.arange(0, 3, 0.1)
         self._parts: dict[tuple[int, int], tuple[float, float]] = {}
 

@@ -26,7 +26,7 @@ from helpers.repair.search import SHARE, search_a16
 from helpers.tasks import recognise
 from helpers.tasks.task import Range
 
-CLIPPINGS = (1.0, 4.0, 16.0, 64.0)  # how much clipping adds up differs between networks
+CLIPPINGS = (2.0, 4.0, 8.0, 16.0, 64.0)  # how much clipping adds up differs between networks
 _RUNS = 500  # of the model: 10 candidates on 10 inputs, 5 steps and some 15 sets of 16-bit tensors on 20
 
 
