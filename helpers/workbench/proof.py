@@ -61,7 +61,7 @@ def prove(folder: Path, inputs: Sequence[Path], out: Path, task: tasks.Task, nam
             found["targets"][target.name] = record
             try:
                 record |= _on(target, int8, feeds, reference)
-                made = [_codes(target, int8, exposed, shown, feed) for feed in feeds]
+                made = _codes(target, int8, exposed, shown, feeds)
             except (ValueError, RuntimeError) as e:
                 record["refused"] = str(e).replace(str(exposed), int8.name).replace(str(int8), int8.name)
                 continue
@@ -157,15 +157,15 @@ def _shown(graph: Model) -> list[str]:
     return [t for t in _activations(graph) if t not in convs & fused]
 
 
-def _codes(target: Target, int8: Path, exposed: Path, shown: Sequence[str], feed: Feed) -> Codes:
-    """Codes of the tensors `shown` for one feed."""
+def _codes(target: Target, int8: Path, exposed: Path, shown: Sequence[str], feeds: Iterable[Feed]) -> list[Codes]:
+    """Codes of the tensors `shown` for each feed; the target is opened once."""
     simulator = target.simulator(int8)
     if simulator is not None:
-        values = simulator.run(feed, every=True)
-        return {t: values[t] for t in shown if t in values}
+        runs = (simulator.run(feed, every=True) for feed in feeds)
+        return [{t: values[t] for t in shown if t in values} for values in runs]
     session = targets.load(exposed, target.name)
     names = [o.name for o in session.get_outputs()][-len(shown) :]
-    return dict(zip(shown, session.run(names, feed), strict=True))
+    return [dict(zip(shown, session.run(names, feed), strict=True)) for feed in feeds]
 
 
 def _compare(one: Sequence[Codes], other: Sequence[Codes]) -> dict[str, Any]:
