@@ -31,13 +31,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from helpers import plot, qdq, targets, tasks
-from helpers.error import cosine, lsb_diff, sqnr_db
+from helpers.error import lsb_diff
 from helpers.graph import Feed, Model, float_name, refuse_overwrite, save_json, sha256
 from helpers.qdq.edit import FUSED_BEHIND_CONV
 from helpers.targets import Target
 from helpers.tasks.feeds import FeedList
+from helpers.workbench.evaluation import CONSTANT, EQUAL, OutputError
 
 Codes = dict[str, np.ndarray]  # {tensor: codes}
+_NOTES = {CONSTANT: "FP32 gives one constant value here", EQUAL: "equal to FP32"}
 PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-qnn")
 
 
@@ -119,12 +121,10 @@ def _outputs(fp32: Path, feeds: Iterable[Feed]) -> list[list[np.ndarray]]:
 
 def _against(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """SQNR and cosine of one output, or why there is none."""
-    if a.size and np.all(a == a.flat[0]):
-        return {"sqnr_db": None, "cosine": None, "note": "FP32 gives one constant value here"}
-    db = sqnr_db(a, b)
-    if not np.isfinite(db):
-        return {"sqnr_db": None, "cosine": 1.0, "note": "equal to FP32"}
-    return {"sqnr_db": round(db, 2), "cosine": round(cosine(a, b), 6), "note": None}
+    error = OutputError()
+    error.add(a, b)
+    found = error.record()
+    return {"sqnr_db": found["sqnr_db"], "cosine": found["cosine"], "note": _NOTES.get(found["note"])}
 
 
 def _latency(target: Target, int8: Path, feed: Feed) -> dict[str, Any]:

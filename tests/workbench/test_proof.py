@@ -77,6 +77,7 @@ def test_two_inputs_and_a_classifier_are_proved_from_arrays(tmp_path):
     model, inputs = classifier(tmp_path)
     record = made(model, inputs, tmp_path)
     assert record["targets"]["cpu"]["outputs"]["y"]["sqnr_db"] > 10
+    assert main(["prove", str(tmp_path / "out"), "-o", str(tmp_path / "other")]) == 2, "its inputs must be named"
 
 
 def test_a_constant_output_is_said_and_a_refusal_stands_in_its_column(tmp_path, monkeypatch):

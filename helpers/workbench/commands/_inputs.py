@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,24 @@ def _spread(found: list[Path], count: int) -> list[Path]:
     rng = np.random.default_rng(0)
     ends = np.arange(count + 1) * len(found) // count
     return [found[rng.integers(a, b)] for a, b in pairwise(ends)]
+
+
+def made_by_quantize(folder: Path) -> tuple[Path, Path, dict[str, Any]]:
+    """fp32.onnx and int8.onnx of a folder, and what ranges.json tells of them; FileNotFoundError that says how to make
+    them."""
+    fp32, int8, record = (folder / name for name in ("fp32.onnx", "int8.onnx", "ranges.json"))
+    for needed in (fp32, int8):
+        if not needed.is_file():
+            made_by = f"make it with `python -m helpers quantize … -o {folder}`"
+            raise FileNotFoundError(f"{needed}: no such file; {made_by}.")
+    return fp32, int8, json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+
+
+def to_judge_on(task: tasks.Task, named: str | None, folder: Path) -> str:
+    """The inputs that were named, or the course's own where the task has some; else ValueError."""
+    if named is None and not task.examples:
+        raise ValueError(f"{folder}: say what to judge it on with `--images FOLDER`.")
+    return named or "validation"
 
 
 def positive(text: str) -> int:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import targets, tasks
-from helpers.workbench.commands._inputs import listed, pick, positive
+from helpers.workbench.commands._inputs import listed, made_by_quantize, pick, positive, to_judge_on
 from helpers.workbench.evaluation import Evaluation, Row
 
 
@@ -47,18 +47,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """FP32 on CPU, INT8 on CPU (graph as written), INT8 on the target: agreement, and with labels the task's score."""
-    fp32, int8 = args.folder / "fp32.onnx", args.folder / "int8.onnx"
-    for needed in (fp32, int8):
-        if not needed.is_file():
-            raise FileNotFoundError(
-                f"{needed}: no such file; make it with `python -m helpers quantize … -o {args.folder}`."
-            )
-    record = args.folder / "ranges.json"
-    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    fp32, int8, found = made_by_quantize(args.folder)
     task, target = tasks.recognise(fp32), targets.get(args.target)
-    args.images = args.images or ("validation" if task.examples else None)
-    if args.images is None:
-        raise ValueError(f"{args.folder}: say what to judge it on with `--images FOLDER`.")
+    args.images = to_judge_on(task, args.images, args.folder)
     seen = {*found.get("calibrated_on", []), *found.get("judged_on", [])}
     inputs = pick(listed(task, args.images), args.limit, seen)
     evaluation = Evaluation(task, fp32, int8, target)

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from helpers import tasks
-from helpers.workbench.commands._inputs import listed, pick, positive
+from helpers.workbench.commands._inputs import listed, made_by_quantize, pick, positive, to_judge_on
 from helpers.workbench.proof import prove
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, help="what quantize wrote")
-    command.add_argument("--images", default="validation", metavar="FOLDER", help="inputs: a folder, or coco128")
+    command.add_argument("--images", metavar="FOLDER", help="inputs: a folder, or coco128")
     command.add_argument("--limit", type=positive, default=4, help="how many, spread over the folder (4)")
     command.add_argument("-o", "--output", type=Path, default=Path("proof"), help="folder to write (proof)")
 
 
 def run(args: argparse.Namespace) -> None:
     """The same inputs on every target of this machine: proof.json, and proof.png to look at."""
-    for needed in (args.folder / "fp32.onnx", args.folder / "int8.onnx"):
-        if not needed.is_file():
-            made_by = f"make it with `python -m helpers quantize … -o {args.folder}`"
-            raise FileNotFoundError(f"{needed}: no such file; {made_by}.")
-    record = args.folder / "ranges.json"
-    found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    task = tasks.named(found["task"]) if "task" in found else tasks.recognise(args.folder / "fp32.onnx")
+    fp32, _, found = made_by_quantize(args.folder)
+    task = tasks.recognise(fp32)
+    args.images = to_judge_on(task, args.images, args.folder)
     inputs = pick(listed(task, args.images), args.limit)
     proved = prove(args.folder, inputs, args.output, task, found.get("model", args.folder.name))
     print(f"{len(inputs)} {task.words.inputs} of {args.images}")
