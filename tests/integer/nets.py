@@ -2,9 +2,10 @@
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from helpers import qdq, session
+from helpers import integer, qdq, session
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -93,6 +94,18 @@ class Net:
 def on(target, model, feed, folder):
     onnx.save(strip(model), folder / "codes.onnx")
     return session.load(folder / "codes.onnx", target).run(None, feed)
+
+
+def assert_refused(make, message, folder):
+    """`integer` refuses the net, in one sentence that matches and names a way out."""
+    net = Net(np.random.default_rng(0), 1, 8, 13, 11)
+    output = make(net)
+    model = net.quantize(folder, output)
+    if "another scale" in message:
+        qdq.set_range(model, output, -50, 50)
+    with pytest.raises(ValueError, match=message) as caught:
+        integer.Simulator(model)
+    assert "\n" not in str(caught.value) and "use target 'cpu'" in str(caught.value)
 
 
 def pool(n, **attributes):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import needs_htp
-from nets import Net, off_zero, on
+from nets import Net, assert_refused, off_zero, on
 from ops_movement import NETS, behind_conv, two_convs
 
 from helpers import integer, qdq
@@ -100,11 +100,4 @@ REFUSED = {
 
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_is_not_proved_is_refused_by_name(message, tmp_path):
-    net = Net(np.random.default_rng(0), 1, 8, 13, 11)
-    output = REFUSED[message](net)
-    model = net.quantize(tmp_path, output)
-    if "another scale" in message:
-        qdq.set_range(model, output, -50, 50)
-    with pytest.raises(ValueError, match=message) as caught:
-        integer.Simulator(model)
-    assert "\n" not in str(caught.value) and "use target 'cpu'" in str(caught.value)
+    assert_refused(REFUSED[message], message, tmp_path)

@@ -5,7 +5,7 @@ import onnx.parser
 import pytest
 import threadpoolctl
 from conftest import needs_htp
-from nets import NETS, Net, off_zero, on
+from nets import NETS, Net, assert_refused, off_zero, on
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers import integer, qdq, session
@@ -102,14 +102,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_is_not_proved_is_refused_by_name(message, tmp_path):
-    net = Net(np.random.default_rng(0), 1, 8, 13, 11)
-    output = REFUSED[message](net)
-    model = net.quantize(tmp_path, output)
-    if "another scale" in message:
-        qdq.set_range(model, output, -50, 50)
-    with pytest.raises(ValueError, match=message) as caught:
-        integer.Simulator(model)
-    assert "\n" not in str(caught.value) and "use target 'cpu'" in str(caught.value)
+    assert_refused(REFUSED[message], message, tmp_path)
 
 
 def test_real_numbers_straight_into_a_concat_of_another_scale_are_refused(tmp_path):
