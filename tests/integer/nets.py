@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from helpers import integer, qdq, session
@@ -98,6 +97,8 @@ def on(target, model, feed, folder):
 
 def assert_refused(make, message, folder):
     """`integer` refuses the net, in one sentence that matches and names a way out."""
+    import pytest  # benchmarks, which are run without it, take their nets from here
+
     net = Net(np.random.default_rng(0), 1, 8, 13, 11)
     output = make(net)
     model = net.quantize(folder, output)
