@@ -98,7 +98,8 @@ class FunctionalRanges:
     """Ranges {tensor: (rmin, rmax)} by least error after what follows, not of the tensor; called with `clipping`.
 
     An activation function's input by `FunctionError`, the σ of a SiLU in 0…1, inputs within 0…1 (images) in 0…1,
-    outputs as the model's task says (`Task.output_ranges`), all else as in `base`, by default `calibrate.mse`'s.
+    outputs as the model's task says (`Task.output_ranges`), all else as in `base`, by default `calibrate.mse`'s;
+    another base costs nothing.
     Raises ValueError for a quantized model and as `calibrate.mse` does.
 
     >>> from helpers import assets, tasks
@@ -120,8 +121,8 @@ class FunctionalRanges:
             self.known |= dict.fromkeys(gates, (0.0, 1.0))
         self.known |= recognise(model).output_ranges(model, histograms)
 
-    def __call__(self, clipping: float) -> dict[str, Range]:
-        return self.base | {x: error.least(clipping) for x, error in self.errors.items()} | self.known
+    def __call__(self, clipping: float, base: Mapping[str, Range] | None = None) -> dict[str, Range]:
+        return dict(base or self.base) | {x: error.least(clipping) for x, error in self.errors.items()} | self.known
 
 
 def _within_one(h: Histogram) -> bool:

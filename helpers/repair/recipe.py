@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,12 @@ def _try_ranges(tried: _Tried, histograms: Mapping[str, Histogram], what: str = 
     what is kept.
     """
     judge, fp32, found = tried.judge, tried.fp32, {n: calibrate.ranges(histograms, n) for n in calibrate.METHODS}
-    trials = RangeTrials(fp32, found["minmax"], judge.task, judge.few_seen, judge.few)
-    totals = {name: trials(ranges).total for name, ranges in found.items()}
+    patched = RangeTrials(fp32, found["minmax"], judge.task, judge.few_seen, judge.few).with_ranges
+    totals = {name: judge.quick(patched(ranges)).total for name, ranges in found.items()}
     best, tried.wide = min(totals, key=lambda name: totals[name]), found["minmax"]
-    followed = [pair for name in dict.fromkeys(("mse", best)) for pair in _followed(fp32, histograms, found[name])]
-    trials = RangeTrials(fp32, found["minmax"], judge.task, judge.seen, judge.feeds)  # they differ by little
-    after = [(trials(ranges).total, clipping, ranges) for clipping, ranges in followed]
+    followed = _followed(fp32, histograms, [found[name] for name in dict.fromkeys(("mse", best))])
+    # They differ by little, so all that judges is asked.
+    after = [(judge.full(patched(ranges)).total, clipping, ranges) for clipping, ranges in followed]
     if what and min([totals[best], *(f[0] for f in after)]) >= judge.quick(tried.kept["path"]).total:
         return
     for name in [best] if what else dict.fromkeys(("minmax", best)):
@@ -87,12 +87,16 @@ def _try_levelled(tried: _Tried, calibrating: Part) -> None:
 
 
 def _followed(
-    fp32: Path, histograms: Mapping[str, Histogram], base: Mapping[str, Range]
+    fp32: Path, histograms: Mapping[str, Histogram], bases: Iterable[Mapping[str, Range]]
 ) -> list[tuple[float, dict[str, Range]]]:
-    """(weight on clipping, ranges) of `FunctionalRanges`; empty where they are those of `base`."""
-    functional = FunctionalRanges(fp32, histograms, base)
-    found = [(clipping, functional(clipping)) for clipping in (CLIPPINGS if functional.errors else CLIPPINGS[:1])]
-    return found if any(ranges != base for _, ranges in found) else []
+    """(weight on clipping, ranges) of `FunctionalRanges` on each of `bases`; none where they are the base itself."""
+    functional, found = FunctionalRanges(fp32, histograms), []
+    for base in bases:
+        some = [
+            (clipping, functional(clipping, base)) for clipping in (CLIPPINGS if functional.errors else CLIPPINGS[:1])
+        ]
+        found += some if any(ranges != base for _, ranges in some) else []
+    return found
 
 
 def _try_int4(tried: _Tried, feeds: Part) -> None:
