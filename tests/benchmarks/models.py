@@ -3,9 +3,10 @@
     python tests/benchmarks/families.py FOLDER
     python tests/benchmarks/models.py FOLDER [NAME …] [--json FILE] [--htp 2] [--integer 1] [--without-16]
 
-FOLDER holds static .onnx files. A model of pictures is fed with data/'s (calibration/ sets ranges, validation/
-judges); any other needs a folder of .npz of its own name beside it, whose last third judges. The recipe is ONNX
-Runtime's `get_qnn_qdq_config` and `quantize` with MinMax, on the same prepared graph and the same inputs as ours.
+FOLDER holds .onnx files; data/ has four. A model of pictures is fed with data/'s (calibration/ sets ranges,
+validation/ judges), with ImageNet's mean and std where it is no detector and none of data/'s own; any other needs a
+folder of .npz of its own name beside it, whose last third judges. The recipe is ONNX Runtime's `get_qnn_qdq_config`
+and `quantize` with MinMax, on the same prepared graph and the same inputs as ours.
 
 SQNR: 10·log₁₀ of signal over noise of the outputs, the noise shares of several outputs averaged, on the CPU, on inputs
 that nothing was tuned on; *htp* the same on the emulator for the first few of them. Agreement: the same class first,
@@ -33,41 +34,24 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from helpers import assets, calibrate, qdq, repair, targets, tasks
 from helpers.graph import Feed, Model, read_model
-from helpers.tasks.feeds import FeedList, letterbox
 
 CALIBRATING, JUDGING = 64, 32
-_MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+OWN = {"shapes_classifier": "classification", "shapes_attention": "classification", "shapes_segmenter": "segmentation"}
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "resize": "letterbox"}
 
 
-class Pictures(FeedList):
-    """Pictures as a model's one input, channels first or last; in 0…1 for detectors, normalized for others."""
-
-    def __init__(self, paths: Sequence[Path], model: Model, normalized: bool):
-        self.paths, self.normalized = list(paths), normalized
-        [(self.name, (_, self.shape))] = model.input_types.items()
-        self.last = self.shape[-1] == 3
-
-    def read(self, path: Path) -> dict[str, np.ndarray]:
-        x = letterbox(path, self.shape[1:3] if self.last else self.shape[2:])[0]
-        if self.normalized:
-            x = (x - _MEAN[:, None, None]) / _STD[:, None, None]
-        return {self.name: np.ascontiguousarray(x.transpose(0, 2, 3, 1) if self.last else x)}
-
-
-def inputs_of(model: Path, fp32: Path) -> tuple[Any, Any]:
-    """(feeds that calibrate, feeds that judge)."""
-    folder = model.with_suffix("")
-    if folder.is_dir():
-        files = tasks.named("tensors").inputs(folder)
-        parts: list[list[Path]] = [files[: -len(files) // 3], files[-len(files) // 3 :]]
-        return tuple(tasks.named("tensors").feeds(part[:64], fp32) for part in parts)  # type: ignore[return-value]
-    graph, detects = read_and_wrap(fp32), tasks.recognise(fp32).name == "detection"
-    parts = [assets.images("calibration")[:CALIBRATING], assets.images("validation")[:JUDGING]]
-    return tuple(Pictures(part, graph, not detects) for part in parts)  # type: ignore[return-value]
-
-
-def read_and_wrap(path: Path) -> Model:
-    return Model(read_model(path), path)
+def settled(path: Path) -> tuple[Model, list[Path], list[Path]]:
+    """The model made ready, with its preprocessing; the inputs that calibrate, and those that judge."""
+    model, own = qdq.prepare(path).model, OWN.get(path.stem)
+    if (arrays := path.with_suffix("")).is_dir():
+        files = tasks.named("tensors").inputs(arrays)
+        third = -len(files) // 3
+        return tasks.settle(model, files, "tensors"), files[:third][:CALIBRATING], files[third:][:CALIBRATING]
+    calibrating, judging = (assets.images(f"{own}/{part}" if own else part) for part in ("calibration", "validation"))
+    judging = judging[::3] if own else judging[:JUDGING]  # a folder for each class: not the first ones alone
+    detects = tasks.recognise(model).name == "detection"
+    how = None if own or detects else IMAGENET
+    return tasks.settle(model, calibrating, settings=how), calibrating[:CALIBRATING], judging
 
 
 def onnx_runtime(fp32: Path, feeds: Any, out: Path) -> None:
@@ -148,8 +132,10 @@ def codes_equal(path: Path, feeds: Sequence[Feed]) -> str:
 
 def measure(model: Path, args: argparse.Namespace, work: Path) -> dict[str, Any]:
     """One model's row."""
-    fp32 = tasks.recognise(model).prepare(model, work / "fp32.onnx")
-    calibrating, judging = inputs_of(model, fp32)
+    graph, *parts = settled(model)
+    task = tasks.recognise(graph)
+    fp32 = task.prepare(graph, work / "fp32.onnx")
+    calibrating, judging = (task.feeds(part, fp32) for part in parts)
     reference = outputs(fp32, judging)
     recipes = {"ort": onnx_runtime, "plain": plain, "best8": best8, "best": best}
     row: dict[str, Any] = {"weights": "random" if is_random(model) else "trained"}
