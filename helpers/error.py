@@ -58,6 +58,18 @@ def cosine(reference: ArrayLike, test: ArrayLike) -> float:
     return float(np.clip(np.sum(a * b) / norms, -1, 1))
 
 
+def power_sums(reference: ArrayLike, test: ArrayLike) -> tuple[float, float, float, float]:
+    """(Σ a², Σ (a − b)², Σ a·b, Σ b²): what SQNR and cosine are made of, and what adds up input by input.
+
+    Any equal shapes, empty ones too. Raises ValueError for unequal sizes.
+
+    >>> power_sums([1.0, 2.0], [1.0, 4.0])
+    (5.0, 4.0, 9.0, 17.0)
+    """
+    a, b = np.asarray(reference, np.float64).ravel(), np.asarray(test, np.float64).ravel()
+    return float(a @ a), float((a - b) @ (a - b)), float(a @ b), float(b @ b)
+
+
 def lsb_diff(codes_a: ArrayLike, codes_b: ArrayLike) -> np.ndarray:
     """Difference of two code tensors in steps (least significant bits): a − b as int64, so that nothing wraps.
 

@@ -109,7 +109,7 @@ def _by_depth(ax: Axes, codes: dict[str, Any]) -> None:
         ax.scatter(
             [place[name] for name in differ], list(differ.values()), label=pair, clip_on=False, alpha=0.75, **style
         )
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     ax.set_yscale("symlog", linthresh=0.01)
     ax.set_ylim(0, 100)
     ax.set_yticks([0, 0.01, 0.1, 1, 10, 100], ["0", "0.01", "0.1", "1", "10", "100"])

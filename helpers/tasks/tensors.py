@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from helpers import plot, targets
 from helpers.boxes import Interval, interval, resampled
-from helpers.error import sqnr_db
+from helpers.error import power_sums, sqnr_db
 from helpers.graph import Feed, Model, StrPath
 from helpers.tasks.arrays import ArrayFeeds
 from helpers.tasks.feeds import FeedList, Feeds
@@ -103,7 +103,7 @@ class OutputTask(Task):
         """The mean over outputs of Σ (a − b)² / Σ a², all feeds together; without those that are all zeros."""
         session, sums = targets.load(qdq_model, target, **targets.get(target).quickly), []
         for before, feed in zip(reference, feeds, strict=True):
-            sums.append([_sums(a, b)[:2] for a, b in zip(before, session.run(None, feed), strict=True)])
+            sums.append([power_sums(a, b)[:2] for a, b in zip(before, session.run(None, feed), strict=True)])
         signal, noise = np.sum(sums, 0).T
         speaks = signal > 0
         return Noise(float(np.mean(noise[speaks] / signal[speaks])) if speaks.any() else 0.0)
@@ -126,7 +126,7 @@ class Tensors(OutputTask):
         return 1
 
     def change(self, reference: Outputs, test: Outputs) -> float:
-        signal, noise = np.sum([_sums(a, test[name])[:2] for name, a in reference.items()], 0)
+        signal, noise = np.sum([power_sums(a, test[name])[:2] for name, a in reference.items()], 0)
         return float(noise / max(signal, np.finfo(float).tiny))
 
     def agreement(self, reference: Sequence[Outputs], test: Sequence[Outputs]) -> dict[str, Interval]:
@@ -134,7 +134,7 @@ class Tensors(OutputTask):
 
         An output that is one constant value says nothing and is left out; NaN where no other is left.
         """
-        sums = [[_sums(a[name], b[name]) for name in a] for a, b in zip(reference, test, strict=True)]
+        sums = [[power_sums(a[name], b[name]) for name in a] for a, b in zip(reference, test, strict=True)]
         found = np.array(sums, float).transpose(2, 0, 1)
         speaks = [not is_constant([a[name] for a in reference]) for name in reference[0]]
         if not any(speaks):
@@ -169,12 +169,6 @@ def is_constant(arrays: Sequence[np.ndarray]) -> bool:
     """
     values = [np.asarray(a).ravel() for a in arrays if np.size(a)]
     return all(bool((v == values[0][0]).all()) for v in values)
-
-
-def _sums(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
-    """(Σ a², Σ (a − b)², Σ a·b, Σ b²)."""
-    a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
-    return float(a @ a), float((a - b) @ (a - b)), float(a @ b), float(b @ b)
 
 
 TASK = Tensors()

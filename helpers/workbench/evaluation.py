@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from helpers import targets
 from helpers.boxes import Interval
+from helpers.error import power_sums
 from helpers.graph import StrPath
 from helpers.targets import Target
 from helpers.tasks import Task
@@ -35,11 +36,10 @@ class OutputError:
 
     def add(self, a: np.ndarray, b: np.ndarray) -> None:
         """One input's output, of FP32 and of INT8."""
-        a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
-        error = a - b
-        self._sums += [a @ a, error @ error, a @ b, b @ b]
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        self._sums += power_sums(a, b)
         self._low, self._high = min(self._low, a.min(initial=np.inf)), max(self._high, a.max(initial=-np.inf))
-        self._largest = max(self._largest, float(np.abs(error).max(initial=0)))
+        self._largest = max(self._largest, float(np.abs(a - b).max(initial=0)))
 
     def record(self) -> dict[str, Any]:
         """SQNR in dB, cosine, the largest |error|; None where a note says why: constant in FP32, or equal to it."""
